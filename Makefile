@@ -1,0 +1,41 @@
+# `make help` lists the commands. People, CI and schedules call the same ones.
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint ui lock
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Bytecode is most of a command's start-up time.
+unexport PYTHONDONTWRITEBYTECODE
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## make .venv from requirements.lock (the other commands do it themselves)
+
+.venv/ready: requirements.lock pyproject.toml
+	@echo "[set-up]   $$($(PYTHON) --version), $$(grep -c '==' requirements.lock) packages from requirements.lock …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv --clear .venv
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+repro: .venv/ready ## run the pipeline: whatever changed, from the images to the registered model
+	@dvc repro
+
+test: .venv/ready ## run the tests
+	@pytest
+
+lint: .venv/ready ## ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+ui: .venv/ready ## open MLflow's pages on http://127.0.0.1:5000
+	@mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $${PORT:-5000}
+
+lock: .venv/ready ## choose the newest versions that pyproject.toml allows
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --group dev --upgrade pyproject.toml --output-file requirements.lock

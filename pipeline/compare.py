@@ -1,0 +1,24 @@
+"""compare: predictions and costs of both models -> verdict.json and the report in results/compare."""
+
+import pandas as pd
+
+from reconv.artifacts import COMPARE, Budget, Metrics, evaluate_dir, search_dir, write_json, write_text
+from reconv.evaluation.compare import BASELINE, CNN, compare
+from reconv.report.page import collect, render
+from reconv.stage import stage
+from reconv.tracking.opening import git_commit
+from reconv.tracking.outcomes import log_comparison
+
+if __name__ == "__main__":
+    with stage("compare") as this:
+        models = (CNN, BASELINE)
+        predictions = {model: pd.read_parquet(evaluate_dir(model) / "predictions.parquet") for model in models}
+        metrics = {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models}
+        budgets = {model: Budget.load(search_dir(model) / "budget.json") for model in models}
+        verdict = compare(predictions, metrics, budgets, this.params.compare)
+
+        verdict.save(COMPARE / "verdict.json")
+        write_json(COMPARE / "metrics.json", verdict.as_metrics())
+        write_text(COMPARE / "report.html", render(collect(verdict, metrics, models, git_commit())))
+        log_comparison(this.run, verdict, COMPARE / "report.html", COMPARE / "verdict.json")
+        this.console.say(verdict.text)

@@ -1,0 +1,28 @@
+"""evaluate: classifiers and the test split -> predictions and metrics in results/evaluate/MODEL."""
+
+import sys
+
+from reconv.artifacts import TrainingCost, evaluate_dir, seed_dir, train_dir, write_csv, write_parquet
+from reconv.data.arrays import PreparedData
+from reconv.evaluation.evaluate import confusion_rows, evaluate
+from reconv.stage import stage
+from reconv.tracking.outcomes import log_evaluation
+
+if __name__ == "__main__":
+    model = sys.argv[1]
+    with stage("evaluate", model) as this:
+        data = PreparedData()
+        cost = TrainingCost.load(train_dir(model) / "cost.json")
+        folders = {seed: seed_dir(model, seed) for seed in range(this.params.train.num_seeds)}
+        predictions, metrics = evaluate(folders, data, cost, this.params.evaluate)
+
+        out = evaluate_dir(model)
+        write_parquet(out / "predictions.parquet", predictions)
+        write_csv(out / "confusion.csv", confusion_rows(predictions, data.manifest.class_names))
+        metrics.save(out / "metrics.json")
+        this.run.log_dataset(data.manifest, "test")
+        log_evaluation(this.run, model, metrics, [out / "metrics.json", out / "confusion.csv"])
+        this.console.say(
+            f"test accuracy {metrics.accuracy.mean:.2%} ± {metrics.accuracy.std:.2%} over {len(folders)} seeds · "
+            f"{metrics.num_parameters:,} parameters"
+        )

@@ -1,0 +1,19 @@
+"""register: the verdict's winner -> MLflow's registry, as champion if it earned it; results/register.json."""
+
+from reconv.artifacts import COMPARE, REGISTERED, Metrics, TrainingCost, Verdict, evaluate_dir, train_dir
+from reconv.data.arrays import PreparedData
+from reconv.registry import register
+from reconv.report.summary import summary
+from reconv.stage import stage
+from reconv.tracking.opening import end_pipeline_run
+
+if __name__ == "__main__":
+    with stage("register") as this:
+        verdict = Verdict.load(COMPARE / "verdict.json")
+        metrics = {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in verdict.accuracy}
+        costs = {model: TrainingCost.load(train_dir(model) / "cost.json") for model in verdict.accuracy}
+        registration = register(verdict, metrics, PreparedData(), this.params, this.run)
+
+        registration.save(REGISTERED)
+        this.console.print(summary(verdict, metrics, costs, registration))
+    end_pipeline_run(this.run)

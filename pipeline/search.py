@@ -1,0 +1,32 @@
+"""search: data/prepared -> the trials and the best values of one model in results/search/MODEL."""
+
+import sys
+
+from reconv.artifacts import clear_dir, resumable_dir, search_dir, write_csv, write_yaml
+from reconv.console import SearchProgress
+from reconv.data.arrays import PreparedData
+from reconv.search.search import search
+from reconv.stage import stage
+from reconv.tracking.outcomes import log_search
+from reconv.training.observer import Observers
+
+if __name__ == "__main__":
+    model = sys.argv[1]
+    with stage("search", model) as this:
+        params, data = this.params, PreparedData()
+        fingerprint = [data.manifest.digest, params.augment, params.recipe, params.network(model), params.search]
+        state = resumable_dir(f"search-{model}", [repr(part) for part in fingerprint])
+        progress = SearchProgress(this.console, params.search.budget_epochs)
+        this.run.log_dataset(data.manifest, "search")
+        outcome = search(model, params, data, state, Observers(progress, this.run))
+
+        out = search_dir(model)
+        write_csv(out / "trials.csv", outcome.trials)
+        write_yaml(out / "best.yaml", outcome.best)
+        outcome.budget.save(out / "budget.json")
+        log_search(this.run, model, outcome.budget, outcome.best, out / "trials.csv")
+        this.console.say(
+            f"{outcome.budget.num_trials} trials · {outcome.budget.spent_epochs} epochs · best validation "
+            f"{outcome.best['validation_accuracy']:.1%} (trial {outcome.best['trial']:02d})"
+        )
+        clear_dir(state)

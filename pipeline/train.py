@@ -1,0 +1,33 @@
+"""train: data/prepared and the search's best values -> a classifier per seed in results/train/MODEL."""
+
+import sys
+
+from reconv.artifacts import clear_dir, read_yaml, resumable_dir, search_dir, train_dir
+from reconv.console import TrainProgress
+from reconv.data.arrays import PreparedData
+from reconv.stage import stage
+from reconv.tracking.outcomes import log_training
+from reconv.training.job import jobs_for
+from reconv.training.observer import Observers
+from reconv.training.seeds import train_seeds, write_trained
+
+if __name__ == "__main__":
+    model = sys.argv[1]
+    with stage("train", model) as this:
+        params, data = this.params, PreparedData()
+        best = read_yaml(search_dir(model) / "best.yaml")
+        jobs = jobs_for(model, params, best["values"])
+        state = resumable_dir(f"train-{model}", [data.manifest.digest, *map(repr, jobs)])
+        progress = TrainProgress(this.console, params.train.num_seeds, params.train.max_epochs)
+        this.run.log_dataset(data.manifest, "training")
+        this.run.log_params(best["values"])
+        trained, cost = train_seeds(jobs, data, state, params.resources, Observers(progress, this.run))
+
+        out = train_dir(model)
+        write_trained(trained, cost, out)
+        log_training(this.run, model, cost, out / "curves.csv")
+        this.console.say(
+            f"{len(trained)} seeds · {params.train.max_epochs} epochs in {cost.wall_seconds:,.0f} s · "
+            f"{cost.images_per_second:,.0f} images/s each · {cost.precision} on {cost.device}"
+        )
+        clear_dir(state)

@@ -1,0 +1,332 @@
+"""Typed, atomic reader and writer of every file that stages exchange.
+
+A file is complete or absent: it is written under a temporary name in its folder, flushed to the disk, then renamed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reconv.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+RESULTS = Path("results")
+COMPARE = RESULTS / "compare"
+REGISTERED = RESULTS / "register.json"
+STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
+LOGS = Path("logs")
+FORMAT_VERSION = 1
+
+
+def search_dir(model: str) -> Path:
+    return RESULTS / "search" / model
+
+
+def train_dir(model: str) -> Path:
+    return RESULTS / "train" / model
+
+
+def evaluate_dir(model: str) -> Path:
+    return RESULTS / "evaluate" / model
+
+
+def seed_dir(model: str, seed: int) -> Path:
+    return train_dir(model) / f"seed-{seed}"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renamed to it if the block succeeds, removed if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as readable JSON; NaN is refused, as no other reader would accept it."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run `dvc repro`, which makes it.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete it and run `dvc repro`.") from None
+
+
+def write_yaml(path: Path, value: dict[str, Any]) -> None:
+    write_text(path, yaml.safe_dump(value, sort_keys=False, default_flow_style=None))
+
+
+def read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run `dvc repro`, which makes it.") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete it and run `dvc repro`.") from None
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_parquet(path: Path, table: "pd.DataFrame") -> None:
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def clear_dir(path: Path) -> Path:
+    """An empty folder at `path`."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resumable_dir(name: str, fingerprint: Any) -> Path:
+    """Where an interrupted stage keeps what it has; emptied if `fingerprint` or the code is no longer the same."""
+    folder = STATE / name
+    key = digest_of({"fingerprint": fingerprint, "code": code_digest()})
+    mark = folder / "fingerprint"
+    if not mark.exists() or mark.read_text() != key:
+        clear_dir(folder)
+        write_text(mark, key)
+    return folder
+
+
+def code_digest() -> str:
+    """SHA-256 over the source files that decide the outcome of a training."""
+    package = Path(__file__).parent
+    sources = [package / "params.py", *(p for d in ("data", "models", "training", "search") for p in (package / d).glob("*.py"))]
+    return digest_of({str(path.relative_to(package)): sha256_of_file(path) for path in sorted(sources)})
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON-like value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Artifact(BaseModel):
+    """A JSON file that one stage writes and later ones read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def save(self, path: Path) -> None:
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises DataError if the file is missing, not JSON, or of another format."""
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            raise DataError(
+                f"{path} is not of the format that this version writes ({error.errors()[0]['msg']}): "
+                "delete it and run `dvc repro`."
+            ) from None
+
+
+class RawSource(Artifact):
+    """data/raw/source.json, written last: the files beside it are complete and have these SHA-256 sums."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    source: str
+    class_names: tuple[str, ...]
+    files: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        return digest_of({"classes": self.class_names, "files": self.files})
+
+
+class Manifest(Artifact):
+    """data/prepared/manifest.json, written last: the arrays beside it are complete."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    source: str
+    source_digest: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """Height, width, channels."""
+    counts: dict[Literal["train", "validation", "test"], int]
+    mean: tuple[float, ...]
+    """Of each channel over the training split, in units of 0 to 255."""
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def digest(self) -> str:
+        """Of the images, their split and their order."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+class DataReport(Artifact):
+    """data/prepared/data_report.json: what a user should know of the images before training on them."""
+
+    images_per_class: dict[str, dict[str, int]]
+    """split -> class name -> count."""
+    duplicates_within: dict[str, int]
+    """split -> images that are byte for byte the same as an earlier one of the split."""
+    duplicates_across: dict[str, int]
+    """"train-test" and so on -> images of the second split that stand in the first as well."""
+    examples: tuple[tuple[str, int, str, int], ...]
+    """The first duplicates across splits: split, index, split, index."""
+
+
+class Budget(Artifact):
+    """results/search/MODEL/budget.json: what a search was given and what it spent."""
+
+    budget_epochs: int
+    spent_epochs: int
+    device_seconds: float
+    num_trials: int
+
+
+class TrainingCost(Artifact):
+    """results/train/MODEL/cost.json."""
+
+    device_seconds: tuple[float, ...]
+    """Of each seed."""
+    wall_seconds: float
+    images_per_second: float
+    """Of one training, median over epochs and seeds."""
+    device: str
+    precision: str
+
+
+class Score(Artifact):
+    """A measure over seeds."""
+
+    mean: float
+    std: float
+    """Sample standard deviation over seeds, 0 for a single seed."""
+    seeds: tuple[float, ...]
+
+
+class Metrics(Artifact):
+    """results/evaluate/MODEL/metrics.json: measured on the test split."""
+
+    accuracy: Score
+    nll: Score
+    """Mean negative log-likelihood of the true class, in nats."""
+    ece: Score
+    """Expected calibration error over 15 bins of equal width."""
+    accuracy_per_class: dict[str, float]
+    """Mean over seeds."""
+    num_parameters: int
+    multiply_adds: int
+    """Of one image's forward pass."""
+    latency_ms: dict[str, float]
+    """Batch size -> median milliseconds of one forward pass on this machine."""
+    device_seconds: float
+    """Of training, mean over seeds."""
+
+
+class Interval(Artifact):
+    low: float
+    high: float
+
+
+class McNemar(Artifact):
+    """Test images, counted by a majority of seeds, that only one of the models gets right."""
+
+    only_cnn: int
+    only_feedforward: int
+    p_value: float
+
+
+class Verdict(Artifact):
+    """results/compare/verdict.json."""
+
+    accuracy: dict[str, float]
+    accuracy_interval: dict[str, Interval]
+    difference: float
+    """Accuracy of the CNN minus that of the feed-forward network, mean over seeds and test images."""
+    difference_interval: Interval
+    confidence: float
+    mcnemar: McNemar
+    budgets: dict[str, Budget]
+    better_classes: int
+    """Classes on which the CNN's mean accuracy is higher."""
+    num_classes: int
+    winner: Literal["cnn", "feedforward"] | None
+    """None: the interval contains 0."""
+    text: str
+
+    def as_metrics(self) -> dict[str, float]:
+        """The numbers that `dvc metrics` and MLflow show."""
+        return {
+            "difference": self.difference,
+            "difference_low": self.difference_interval.low,
+            "difference_high": self.difference_interval.high,
+            "mcnemar_p": self.mcnemar.p_value,
+            **{f"{model}_accuracy": accuracy for model, accuracy in self.accuracy.items()},
+        }
+
+
+class Registration(Artifact):
+    """results/register.json: what became of the winner."""
+
+    name: str
+    version: int
+    alias: Literal["champion", "challenger"]
+    model: str
+    seed: int
+    run_id: str
+    reason: str
+
+
+def dvc_hashes(lock: Path = Path("dvc.lock")) -> dict[str, str]:
+    """Path -> hash of every output that dvc.lock records; empty where there is none.
+
+    A stage's inputs stand there before it starts, since DVC writes the file after each stage.
+    """
+    if not lock.exists():
+        return {}
+    stages = (read_yaml(lock) or {}).get("stages", {})
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def slug(text: str) -> str:
+    """`text` as a name for files and registered models."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "images"

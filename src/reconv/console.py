@@ -1,0 +1,179 @@
+"""What a person sees of a stage: lines that stay, and one status line that is overwritten.
+
+Libraries print into logs/STAGE.log instead. On an output that is no terminal the status is a plain line now and then.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from reconv.artifacts import LOGS
+
+_PLAIN_INTERVAL_SECONDS = 30.0
+_TERMINAL_INTERVAL_SECONDS = 0.2
+_CLEAR_LINE = "\r\033[K"
+
+
+class Console:
+    """Prints to `stream`, each line headed by the stage's name."""
+
+    def __init__(self, stage: str, model: str | None, stream: TextIO) -> None:
+        self._head = f"{f'[{stage}]':<11}" + (f"{model:<13}" if model else "")
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._last_status = 0.0 if self._is_terminal else time.monotonic()
+        self._has_status = False
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._clear()
+        first, *rest = text.splitlines() or [""]
+        print(self._head + first, *(" " * 11 + line for line in rest), sep="\n", file=self._stream, flush=True)
+
+    def print(self, text: str) -> None:
+        """Lines without the stage's name."""
+        self._clear()
+        print(text, file=self._stream, flush=True)
+
+    def status(self, text: str) -> None:
+        """The present state, shown if the last one is old enough."""
+        now = time.monotonic()
+        interval = _TERMINAL_INTERVAL_SECONDS if self._is_terminal else _PLAIN_INTERVAL_SECONDS
+        if now - self._last_status < interval:
+            return
+        self._last_status = now
+        if not self._is_terminal:
+            print(self._head + text, file=self._stream, flush=True)
+            return
+        width = os.get_terminal_size(self._stream.fileno()).columns
+        self._stream.write(_CLEAR_LINE + (self._head + text)[: width - 1])
+        self._stream.flush()
+        self._has_status = True
+
+    def _clear(self) -> None:
+        if self._has_status:
+            self._stream.write(_CLEAR_LINE)
+            self._has_status = False
+
+
+@contextmanager
+def quiet_libraries(log: str) -> Iterator[TextIO]:
+    """Yields the real output, while file descriptors 1 and 2 lead to logs/`log`.log; RECONV_VERBOSE=1 leaves them."""
+    if os.environ.get("RECONV_VERBOSE") == "1":
+        yield sys.stdout
+        return
+    LOGS.mkdir(exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
+    saved = os.dup(1), os.dup(2)
+    with (LOGS / f"{log}.log").open("a", encoding="utf-8") as file:
+        file.write(f"\n--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            terminal.close()
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+def log_path(log: str) -> Path:
+    return LOGS / f"{log}.log"
+
+
+class Progress:
+    """An observer that keeps the status line: how much of `total_epochs` is done, and how long the rest will take."""
+
+    def __init__(self, console: Console, total_epochs: int) -> None:
+        self.console = console
+        self.total_epochs = total_epochs
+        self.began = time.monotonic()
+        self.epochs: dict[str, int] = {}
+        self.names: dict[str, str] = {}
+        self.ended: set[str] = set()
+        self.done_before = 0
+        """Epochs that an interrupted stage had done: they say nothing about the speed of this one."""
+
+    def started(self, key: str, name: str, values: Mapping[str, Any]) -> None:
+        self.names[key] = name
+        self.console.status(self.text())
+
+    def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        if key not in self.epochs and epoch > 1:
+            self.done_before += epoch - 1
+        self.epochs[key] = epoch
+        self.on_metrics(key, metrics)
+        self.console.status(self.text())
+
+    def finished(self, key: str, status: str) -> None:
+        self.ended.add(key)
+        self.console.status(self.text())
+
+    def known(self, keys: set[str]) -> None:
+        pass
+
+    def on_metrics(self, key: str, metrics: Mapping[str, float]) -> None:
+        raise NotImplementedError
+
+    def text(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def done(self) -> int:
+        return sum(self.epochs.values())
+
+    def time_left(self) -> str:
+        new = self.done - self.done_before
+        if new <= 0:
+            return "starting"
+        seconds = (time.monotonic() - self.began) / new * max(0, self.total_epochs - self.done)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+class SearchProgress(Progress):
+    best = 0.0
+    best_name = ""
+
+    def on_metrics(self, key: str, metrics: Mapping[str, float]) -> None:
+        if metrics["validation/accuracy"] > self.best:
+            self.best, self.best_name = metrics["validation/accuracy"], self.names.get(key, "a trial")
+
+    def text(self) -> str:
+        running = len(self.names) - len(self.ended)
+        best = f" · best validation {self.best:.1%} ({self.best_name})" if self.best else ""
+        return (
+            f"{len(self.ended)} trials done · {running} running · {self.done}/{self.total_epochs} epochs{best} · "
+            f"{self.time_left()}"
+        )
+
+
+class TrainProgress(Progress):
+    def __init__(self, console: Console, num_seeds: int, max_epochs: int) -> None:
+        super().__init__(console, num_seeds * max_epochs)
+        self._num_seeds = num_seeds
+        self._max_epochs = max_epochs
+        self._speeds: dict[str, float] = {}
+        self._accuracy = 0.0
+
+    def on_metrics(self, key: str, metrics: Mapping[str, float]) -> None:
+        self._speeds[key] = metrics["speed/images_per_second"]
+        self._accuracy = metrics["train/accuracy"]
+
+    def text(self) -> str:
+        speed = sum(speed for key, speed in self._speeds.items() if key not in self.ended)
+        epoch = max(self.epochs.values(), default=0)
+        parts = [f"{self._num_seeds} seeds · epoch {epoch}/{self._max_epochs}"]
+        if self._speeds:
+            parts += [f"{speed:,.0f} images/s", f"training accuracy {self._accuracy:.1%}"]
+        return " · ".join([*parts, self.time_left()])

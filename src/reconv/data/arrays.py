@@ -1,0 +1,73 @@
+"""The packed arrays of data/prepared, mapped: every process of a machine shares the same memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconv.artifacts import PREPARED, DataReport, Manifest
+from reconv.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    images: NDArray[np.uint8]
+    """(N, height, width, channels)."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class PreparedData:
+    """Views of data/prepared; opening reads the manifest, images are read when they are used.
+
+    Raises:
+        DataError: the folder is incomplete, or an array does not have the shape that the manifest says.
+    """
+
+    def __init__(self, folder: Path = PREPARED) -> None:
+        self.folder = folder.resolve()
+        self.manifest = Manifest.load(folder / "manifest.json")
+        self.report = DataReport.load(folder / "data_report.json")
+
+    @property
+    def train(self) -> Split:
+        return self._view("development", 0, self.manifest.counts["train"])
+
+    @property
+    def validation(self) -> Split:
+        return self._view("development", self.manifest.counts["train"], None)
+
+    @property
+    def development(self) -> Split:
+        """Training and validation images together."""
+        return self._view("development", 0, None)
+
+    @property
+    def test(self) -> Split:
+        """Only evaluate and study may read it."""
+        return self._view("test", 0, None)
+
+    def _view(self, name: str, start: int, stop: int | None) -> Split:
+        counts = self.manifest.counts
+        expected = counts["test"] if name == "test" else counts["train"] + counts["validation"]
+        images = self._map(self.folder / f"{name}-images.npy", (expected, *self.manifest.image_shape), np.uint8)
+        labels = self._map(self.folder / f"{name}-labels.npy", (expected,), np.int64)
+        return Split(images[start:stop], labels[start:stop])
+
+    @staticmethod
+    def _map(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[np.generic]:  # type: ignore[type-var]
+        try:
+            # "c": private pages if written to, so that torch takes the array as it is; it never is.
+            array: NDArray[np.generic] = np.load(path, mmap_mode="c", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be mapped ({error}): run `dvc repro --force prepare`.") from None
+        if array.shape != shape or array.dtype != dtype:
+            raise DataError(
+                f"{path} is {array.dtype} {array.shape}, must be {np.dtype(dtype)} {shape}: "
+                "run `dvc repro --force prepare`."
+            )
+        return array

@@ -1,0 +1,67 @@
+"""Batches as whole tensors on the device: no per-image Python, no worker processes.
+
+B batch, H height, W width, C channels.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from reconv.data.arrays import Split
+from reconv.data.augmentation import augment
+from reconv.params import AugmentParams
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Resident:
+    """A split as tensors on `device`: mapped memory on a CPU, copied once to a GPU."""
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self.images_NHWC = torch.from_numpy(split.images).to(device)
+        self.labels_N = torch.from_numpy(split.labels).to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+
+class TrainingBatches:
+    """One epoch: every image once in an order drawn from (seed, epoch), augmented; the incomplete last batch is left out.
+
+    Yields images uint8 (B, H, W, C) and labels int64 (B,). Iterating twice gives the same batches twice.
+    """
+
+    def __init__(self, data: Resident, batch_size: int, augmentation: AugmentParams, seed: int, epoch: int) -> None:
+        self._data = data
+        self._batch_size = min(batch_size, len(data))
+        self._augmentation = augmentation
+        self._seed = seed
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._data) // self._batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        device = self._data.labels_N.device
+        generator = torch.Generator(device).manual_seed(self._seed * 1_000_003 + self._epoch)
+        order = torch.randperm(len(self._data), generator=generator, device=device)
+        for start in range(0, len(self) * self._batch_size, self._batch_size):
+            chosen = order[start : start + self._batch_size]
+            yield augment(self._data.images_NHWC[chosen], self._augmentation, generator), self._data.labels_N[chosen]
+
+
+class EvaluationBatches:
+    """Every image once, in order, as it is; the last batch may be smaller."""
+
+    def __init__(self, data: Resident, batch_size: int) -> None:
+        self._data = data
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._data) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self._data), self._batch_size):
+            stop = start + self._batch_size
+            yield self._data.images_NHWC[start:stop], self._data.labels_N[start:stop]

@@ -1,0 +1,113 @@
+"""Name or path -> verified raw images in data/raw. Called by the stage `fetch`.
+
+A published set becomes four arrays (train and test, images and labels), the same bytes wherever it came from. A folder
+stays where it is: data/raw then lists its files with their SHA-256. To add a data set, add a row to SOURCES.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconv.artifacts import RawSource, atomic, sha256_of_file
+from reconv.data.folder import FolderSource
+from reconv.data.idx import IdxSource
+from reconv.data.torchvision_sets import TorchvisionSource
+from reconv.errors import DataError, ParamsError
+
+Say = Callable[[str], None]
+
+
+class Source(Protocol):
+    def fetch(self, raw: Path, say: Say) -> tuple[tuple[str, ...], dict[str, NDArray[np.generic]]]:
+        """Class names, and the files of data/raw: name -> array.
+
+        Raises:
+            DataError: the images cannot be had, or are not the published ones.
+        """
+
+
+_FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+SOURCES: dict[str, Source] = {
+    "fashion-mnist": IdxSource(
+        torchvision_name="FashionMNIST",
+        debian_package="dataset-fashion-mnist",
+        class_names=_FASHION_CLASSES,
+        shapes=((60_000, 28, 28), (10_000, 28, 28)),
+        sha256={
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+    ),
+    "mnist": TorchvisionSource("MNIST"),
+    "kmnist": TorchvisionSource("KMNIST"),
+    "emnist": TorchvisionSource("EMNIST", split="balanced", transposed=True),
+    "cifar10": TorchvisionSource("CIFAR10"),
+    "cifar100": TorchvisionSource("CIFAR100"),
+    "svhn": TorchvisionSource("SVHN", has_split_names=True),
+}
+
+
+def source_of(spec: str) -> Source:
+    """The source that `data.source` names.
+
+    Raises:
+        ParamsError: no such name.
+    """
+    if spec.startswith("folder:"):
+        return FolderSource(Path(spec.removeprefix("folder:")).expanduser())
+    if spec not in SOURCES:
+        raise ParamsError(
+            f"data.source is {spec!r}, must be one of {', '.join(SOURCES)} or folder:PATH.\nChange it in params.yaml."
+        )
+    return SOURCES[spec]
+
+
+def fetch(spec: str, raw: Path, say: Say) -> RawSource:
+    """Make data/raw hold the images that `spec` names; what is there already and intact is kept.
+
+    Raises:
+        DataError: data/raw was altered, or the images cannot be had.
+    """
+    source = source_of(spec)
+    index = raw / "source.json"
+    if index.exists() and not isinstance(source, FolderSource):
+        present = RawSource.load(index)
+        if present.source == spec:
+            verify_raw(present, raw)
+            say(f"{spec}: already in {raw}, checksums match")
+            return present
+    index.unlink(missing_ok=True)
+    class_names, arrays = source.fetch(raw, say)
+    for name, array in arrays.items():
+        with atomic(raw / name) as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+    for stale in set(raw.iterdir()) - {raw / name for name in arrays}:
+        if stale.name != ".gitignore" and stale.is_file():
+            stale.unlink()
+    fetched = RawSource(
+        source=spec,
+        class_names=class_names,
+        files={name: sha256_of_file(raw / name) for name in sorted(arrays)},
+    )
+    fetched.save(index)
+    return fetched
+
+
+def verify_raw(raw_source: RawSource, raw: Path) -> None:
+    """Raises DataError for a file of data/raw that is missing or not what was fetched."""
+    for name, expected in raw_source.files.items():
+        path = raw / name
+        actual = sha256_of_file(path) if path.exists() else "no file"
+        if actual != expected:
+            raise DataError(
+                f"{path} is not the file that was fetched (SHA-256 {actual[:12]}… instead of {expected[:12]}…).\n"
+                f"Delete {raw} and run again to fetch it anew, or set data.source to your own copy."
+            )

@@ -1,0 +1,25 @@
+"""What a user can cause. A stage ends with one such message; a traceback means that the mistake is ours."""
+
+
+class ReconvError(Exception):
+    """Names the value, the bound and the remedy."""
+
+
+class ParamsError(ReconvError):
+    """params.yaml holds a value that cannot be used."""
+
+
+class DataError(ReconvError):
+    """Images or labels are missing, altered or not usable."""
+
+
+class UnavailableError(ReconvError):
+    """Something outside this process (tracking server, Ray cluster, mirror) cannot be reached."""
+
+
+class ComparisonError(ReconvError):
+    """The two models were not measured alike, so that a comparison would mean nothing."""
+
+
+class TrainingError(ReconvError):
+    """A training failed for reasons in its values: it diverged, or did not fit into memory."""

@@ -1,0 +1,75 @@
+"""Trained classifiers and the test split -> a table of predictions and metrics. Called by the stage `evaluate`.
+
+In float32 whatever the precision of training, so that a served model gives the same numbers.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from reconv.artifacts import Metrics, TrainingCost
+from reconv.data.arrays import PreparedData, Split
+from reconv.data.batches import EvaluationBatches, Resident
+from reconv.evaluation.cost import count_multiply_adds, count_parameters, latency_ms
+from reconv.evaluation.metrics import (
+    Logits,
+    accuracy_per_class,
+    expected_calibration_error,
+    is_correct,
+    negative_log_likelihood,
+    score,
+)
+from reconv.models.classifier import ImageClassifier, load_classifier
+from reconv.params import EvaluateParams
+from reconv.training.precision import best_device
+
+
+def evaluate(
+    folders: dict[int, Path], data: PreparedData, cost: TrainingCost, params: EvaluateParams
+) -> tuple[pd.DataFrame, Metrics]:
+    """Predict every test image with the classifier of each seed (seed -> folder), and measure.
+
+    The table has a row per seed and image: seed, image (its index in the test split), label, logit_0, logit_1, ...
+    """
+    device = best_device()
+    test = data.test
+    logits_SNK = []
+    for folder in folders.values():
+        classifier = load_classifier(folder)
+        logits_SNK.append(predict_logits(classifier, test, params.batch_size, device))
+    correct_SN = np.stack([is_correct(logits_NK, test.labels) for logits_NK in logits_SNK])
+    metrics = Metrics(
+        accuracy=score([float(correct_N.mean()) for correct_N in correct_SN]),
+        nll=score([negative_log_likelihood(logits_NK, test.labels) for logits_NK in logits_SNK]),
+        ece=score([expected_calibration_error(logits_NK, test.labels) for logits_NK in logits_SNK]),
+        accuracy_per_class=accuracy_per_class(correct_SN, test.labels, data.manifest.class_names),
+        num_parameters=count_parameters(classifier),
+        multiply_adds=count_multiply_adds(classifier.cpu()),
+        latency_ms={str(size): latency_ms(classifier, size, device) for size in params.latency_batch_sizes},
+        device_seconds=float(np.mean(cost.device_seconds)),
+    )
+    tables = [_table(seed, test, logits_NK) for seed, logits_NK in zip(folders, logits_SNK, strict=True)]
+    return pd.concat(tables, ignore_index=True), metrics
+
+
+def predict_logits(classifier: ImageClassifier, split: Split, batch_size: int, device: torch.device) -> Logits:
+    """(N, K) float32, in the order of the split."""
+    classifier = classifier.to(device).eval()
+    with torch.inference_mode():
+        batches = EvaluationBatches(Resident(split, device), batch_size)
+        logits: Logits = torch.cat([classifier(images).cpu() for images, _ in batches]).numpy()
+    return logits
+
+
+def _table(seed: int, test: Split, logits_NK: Logits) -> pd.DataFrame:
+    columns = {f"logit_{k}": logits_NK[:, k] for k in range(logits_NK.shape[1])}
+    return pd.DataFrame({"seed": seed, "image": np.arange(len(test)), "label": test.labels, **columns})
+
+
+def confusion_rows(predictions: pd.DataFrame, class_names: tuple[str, ...]) -> pd.DataFrame:
+    """actual and predicted class name of every prediction, as `dvc plots` wants it."""
+    logits = predictions.filter(like="logit_").to_numpy()
+    names = np.array(class_names)
+    return pd.DataFrame({"actual": names[predictions["label"]], "predicted": names[logits.argmax(axis=1)]})

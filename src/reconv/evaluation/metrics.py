@@ -1,0 +1,58 @@
+"""Accuracy, likelihood and calibration of predictions.
+
+S seeds, N images, K classes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from reconv.artifacts import Score
+
+_NUM_BINS = 15
+
+Logits = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def score(values: list[float]) -> Score:
+    """A measure of each seed, with mean and sample standard deviation."""
+    return Score(
+        mean=float(np.mean(values)),
+        std=float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+        seeds=tuple(values),
+    )
+
+
+def is_correct(logits_NK: Logits, labels_N: Labels) -> NDArray[np.bool_]:
+    """(N,): the largest logit is the true class's."""
+    correct: NDArray[np.bool_] = logits_NK.argmax(axis=1) == labels_N
+    return correct
+
+
+def negative_log_likelihood(logits_NK: Logits, labels_N: Labels) -> float:
+    """Mean over images, in nats."""
+    log_probabilities = log_softmax(logits_NK.astype(np.float64), axis=1)
+    return float(-log_probabilities[np.arange(len(labels_N)), labels_N].mean())
+
+
+def expected_calibration_error(logits_NK: Logits, labels_N: Labels) -> float:
+    """Mean gap between confidence and accuracy over 15 bins of equal width, weighted by their images.
+
+    Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), equation 3.
+    """
+    confidence = np.exp(log_softmax(logits_NK.astype(np.float64), axis=1)).max(axis=1)
+    correct = is_correct(logits_NK, labels_N)
+    bins = np.minimum((confidence * _NUM_BINS).astype(int), _NUM_BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=_NUM_BINS)
+    return float(np.abs(gaps).sum() / len(labels_N))
+
+
+def accuracy_per_class(correct_SN: NDArray[np.bool_], labels_N: Labels, class_names: tuple[str, ...]) -> dict[str, float]:
+    """Mean over seeds of each class's accuracy; classes without test images are left out."""
+    hits_N = correct_SN.mean(axis=0)
+    return {
+        name: float(hits_N[labels_N == label].mean())
+        for label, name in enumerate(class_names)
+        if (labels_N == label).any()
+    }

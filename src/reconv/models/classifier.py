@@ -1,0 +1,90 @@
+"""A network together with what turns raw images into its input, so that training, evaluation and serving cannot differ.
+
+B batch, H height, W width, C channels, K classes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from reconv.artifacts import Manifest, read_json
+from reconv.errors import DataError
+from reconv.models import MODELS
+from reconv.params import ModelsParams, NetworkParams
+
+
+class ImageClassifier(nn.Module):
+    """Raw images uint8 (B, H, W, C) -> logits float32 (B, K)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: str,
+        network: NetworkParams,
+        image_shape: tuple[int, int, int],
+        class_names: tuple[str, ...],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {
+            "model": model,
+            "network": network.model_dump(mode="json"),
+            "image_shape": list(image_shape),
+            "class_names": list(class_names),
+            "mean": list(mean),
+            "std": list(std),
+        }
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.network = MODELS[model](network, image_shape, len(class_names))
+        self.network.to(memory_format=torch.channels_last)
+
+    def forward(self, images_BHWC: Tensor) -> Tensor:
+        images_BCHW = images_BHWC.permute(0, 3, 1, 2)  # of NHWC memory: already channels_last
+        scaled_BCHW = (images_BCHW.to(self.mean.dtype) - self.mean) / self.std
+        logits_BK: Tensor = self.network(scaled_BCHW.contiguous(memory_format=torch.channels_last))
+        return logits_BK.float()
+
+
+def new_classifier(model: str, network: NetworkParams, manifest: Manifest) -> ImageClassifier:
+    """An untrained classifier for the images that `manifest` describes; weights come from torch's global generator."""
+    return ImageClassifier(
+        model, network, manifest.image_shape, manifest.class_names, manifest.mean, manifest.std
+    )  # fmt: skip
+
+
+def weights_as_bytes(classifier: ImageClassifier) -> bytes:
+    """The weights as safetensors."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()})
+
+
+def load_classifier(folder: Path) -> ImageClassifier:
+    """The classifier of weights.safetensors and model.json in `folder`, in evaluation mode on the CPU.
+
+    Raises:
+        DataError: a file is missing or damaged, or the weights are of another network.
+    """
+    arguments = read_json(folder / "model.json")
+    try:
+        section = ModelsParams.model_fields[arguments["model"]].annotation
+        assert section is not None
+        classifier = ImageClassifier(
+            arguments["model"],
+            section(**arguments["network"]),
+            tuple(arguments["image_shape"]),
+            tuple(arguments["class_names"]),
+            tuple(arguments["mean"]),
+            tuple(arguments["std"]),
+        )
+        classifier.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+        raise DataError(f"{folder} holds no classifier that can be loaded ({error}): run `dvc repro`.") from None
+    return classifier.eval()

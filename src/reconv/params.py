@@ -1,0 +1,266 @@
+"""params.yaml -> validated, frozen Params. Called as the first line of every stage.
+
+Defaults stand in params.yaml alone: a missing key is as much an error as an unknown one.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from reconv.errors import ParamsError
+
+PARAMS_FILE = Path("params.yaml")
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are refused, values cannot be changed afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class DataParams(Section):
+    source: Annotated[str, Field(min_length=1)]
+    validation: Share
+    seed: NonNegativeInt
+    test: Share
+    image_size: Annotated[int, Field(ge=8, le=1024)]
+    channels: Literal["auto", 1, 3]
+
+
+class AugmentParams(Section):
+    crop: NonNegativeInt
+    flip: bool
+
+
+class RecipeParams(Section):
+    lr: Annotated[float, Field(gt=0, le=10)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+    batch_size: PositiveInt
+    label_smoothing: Probability
+    warmup: Share
+    precision: Literal["auto", "bf16", 32]
+
+
+class CnnParams(Section):
+    widths: Widths
+    convolutions: PositiveInt
+    kernel_size: Annotated[int, Field(ge=1)]
+    pooling: Literal["max", "average", "strided"]
+    batch_norm: bool
+    residual: bool
+    head: Literal["flatten", "average"]
+    hidden: NonNegativeInt
+    dropout: Probability
+
+    @field_validator("kernel_size")
+    @classmethod
+    def _is_odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that a convolution keeps the size of its input")
+        return value
+
+
+class FeedforwardParams(Section):
+    widths: Widths
+    batch_norm: bool
+    dropout: Probability
+
+
+NetworkParams = CnnParams | FeedforwardParams
+
+
+class ModelsParams(Section):
+    cnn: CnnParams
+    feedforward: FeedforwardParams
+
+
+class Uniform(Section):
+    uniform: tuple[float, float]
+
+
+class LogUniform(Section):
+    loguniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+class Integer(Section):
+    """Whole numbers from the first to the second, both included."""
+
+    integer: tuple[int, int]
+
+
+class Choice(Section):
+    choice: Annotated[tuple[Any, ...], Field(min_length=1)]
+
+
+Domain = Uniform | LogUniform | Integer | Choice
+Space = dict[str, Domain]
+
+
+class SearchParams(Section):
+    budget_epochs: PositiveInt
+    max_epochs: PositiveInt
+    grace_epochs: PositiveInt
+    reduction_factor: Annotated[int, Field(ge=2)]
+    reproducible: bool
+    seed: NonNegativeInt
+    space: dict[str, Space]
+
+    @model_validator(mode="after")
+    def _epochs_fit(self) -> "SearchParams":
+        if not self.grace_epochs <= self.max_epochs <= self.budget_epochs:
+            raise ValueError(
+                f"grace_epochs ({self.grace_epochs}) <= max_epochs ({self.max_epochs}) <= "
+                f"budget_epochs ({self.budget_epochs}) must hold"
+            )
+        return self
+
+
+class TrainParams(Section):
+    max_epochs: PositiveInt
+    num_seeds: PositiveInt
+
+
+class EvaluateParams(Section):
+    batch_size: PositiveInt
+    latency_batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class CompareParams(Section):
+    confidence: Annotated[float, Field(ge=0.5, lt=1)]
+    num_resamples: Annotated[int, Field(ge=100)]
+    budget_tolerance: Annotated[float, Field(ge=0, lt=1)]
+    seed: NonNegativeInt
+
+
+class RegisterParams(Section):
+    name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
+
+
+class ResourcesParams(Section):
+    ray_address: str | None
+    tracking_uri: str | None
+    cpus_per_trial: PositiveInt
+    gpus_per_trial: Literal["auto"] | Annotated[float, Field(ge=0)]
+
+
+class Params(Section):
+    data: DataParams
+    augment: AugmentParams
+    recipe: RecipeParams
+    models: ModelsParams
+    search: SearchParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    compare: CompareParams
+    register_: Annotated[RegisterParams, Field(alias="register")]
+    resources: ResourcesParams
+
+    @model_validator(mode="after")
+    def _space_is_of_known_values(self) -> "Params":
+        for model, space in self.search.space.items():
+            if model not in ModelsParams.model_fields:
+                raise ValueError(f"search.space.{model}: known models are {', '.join(ModelsParams.model_fields)}")
+            network = self.network(model)
+            known = [*RecipeParams.model_fields, *type(network).model_fields]
+            for name, domain in space.items():
+                _check_domain(f"search.space.{model}.{name}", name, domain, known)
+                for value in _sample_values(domain):
+                    self.with_values(model, {name: value})
+        return self
+
+    def network(self, model: str) -> NetworkParams:
+        """The section models.MODEL."""
+        section: NetworkParams = getattr(self.models, model)
+        return section
+
+    def with_values(self, model: str, values: dict[str, Any]) -> tuple[RecipeParams, NetworkParams]:
+        """The recipe and the network of `model` with `values` (name -> value, of either) laid over them.
+
+        Raises:
+            ParamsError: a value is out of its bounds, or of no known name.
+        """
+        network = self.network(model)
+        recipe_values = {k: v for k, v in values.items() if k in RecipeParams.model_fields}
+        network_values = {k: v for k, v in values.items() if k not in RecipeParams.model_fields}
+        try:
+            recipe = RecipeParams(**{**self.recipe.model_dump(), **recipe_values})
+            return recipe, type(network)(**{**network.model_dump(), **network_values})
+        except ValidationError as error:
+            raise ParamsError(_explain(error, prefix=f"a value for {model}: ")) from None
+
+
+def _check_domain(key: str, name: str, domain: Domain, known: list[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{key}: no such value, known are {', '.join(known)}")
+    low, high = (_sample_values(domain)[0], _sample_values(domain)[-1])
+    if not isinstance(domain, Choice) and low >= high:
+        raise ValueError(f"{key} is [{low}, {high}]: the first bound must lie below the second")
+
+
+def _sample_values(domain: Domain) -> list[Any]:
+    """The bounds of a range, or each choice: when these are valid, every value between is."""
+    return list(next(iter(domain.model_dump().values())))
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """Reads 1e-3 as a number, as DVC (YAML 1.2) does; PyYAML by itself reads a string."""
+
+
+_Yaml12Loader.yaml_implicit_resolvers = dict(yaml.SafeLoader.yaml_implicit_resolvers)
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check `path`.
+
+    Raises:
+        ParamsError: names the key, its value, and the bound that it breaks.
+    """
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)
+    except FileNotFoundError:
+        raise ParamsError(f"{path} is missing: run in the project's folder.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path} cannot be read: {error}") from None
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{path} holds {type(raw).__name__}, must hold sections such as `data:`.")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ParamsError(_explain(error)) from None
+
+
+def _explain(error: ValidationError, prefix: str = "") -> str:
+    """One line per mistake: key, value, bound; then the remedy."""
+    return prefix + "\n".join(_lines(error)) + "\nChange it in params.yaml."
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines: dict[str, str] = {}
+    for detail in error.errors():
+        # Members of a union are tried in turn and stand in the location by class name: not the user's concern.
+        parts = [str(part) for part in detail["loc"] if not re.match(r"^(Uniform|LogUniform|Integer|Choice)$", str(part))]
+        key = ".".join(part for part in parts if not part.startswith(("literal[", "constrained-", "tuple[", "float")))
+        if detail["type"] == "extra_forbidden":
+            lines.setdefault(key, f"{key}: unknown key, not one of its section")
+        elif detail["type"] == "missing":
+            lines.setdefault(key, f"{key}: missing")
+        elif not key:
+            lines.setdefault(detail["msg"], detail["msg"].removeprefix("Value error, "))
+        else:
+            bound = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("must be ")
+            lines[key] = f"{key} is {detail['input']!r}, must be {bound}"
+    return list(lines.values())

@@ -1,0 +1,79 @@
+"""One HTML page that opens offline: the verdict, the costs, how both models learned and where they err."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from reconv.artifacts import (
+    PREPARED,
+    DataReport,
+    Manifest,
+    Metrics,
+    Verdict,
+    evaluate_dir,
+    search_dir,
+    train_dir,
+)
+from reconv.report.figures import confusion_matrices, difference_interval, learning_curves, search_trials
+
+_TEMPLATES = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that the page shows."""
+
+    verdict: Verdict
+    metrics: dict[str, Metrics]
+    curves: dict[str, pd.DataFrame]
+    trials: dict[str, pd.DataFrame]
+    confusion: dict[str, pd.DataFrame]
+    manifest: Manifest
+    data_report: DataReport
+    commit: str
+
+
+def collect(verdict: Verdict, metrics: dict[str, Metrics], models: tuple[str, ...], commit: str) -> Contents:
+    """Read the tables that the earlier stages wrote."""
+    return Contents(
+        verdict=verdict,
+        metrics=metrics,
+        curves={model: pd.read_csv(train_dir(model) / "curves.csv") for model in models},
+        trials={model: pd.read_csv(search_dir(model) / "trials.csv") for model in models},
+        confusion={model: pd.read_csv(evaluate_dir(model) / "confusion.csv") for model in models},
+        manifest=Manifest.load(PREPARED / "manifest.json"),
+        data_report=DataReport.load(PREPARED / "data_report.json"),
+        commit=commit,
+    )
+
+
+def render(contents: Contents) -> str:
+    """The page as self-contained HTML; it asks no other place for anything."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )  # fmt: skip
+    figures = {
+        "difference": difference_interval(contents.verdict),
+        "curves": learning_curves(contents.curves),
+        "trials": search_trials(contents.trials),
+        "confusion": confusion_matrices(contents.confusion, contents.manifest.class_names),
+    }
+    return environment.get_template("template.html").render(
+        contents=contents,
+        verdict=contents.verdict,
+        figures={name: _as_html(name, figure) for name, figure in figures.items()},
+        plotly=get_plotlyjs(),
+        cores=os.cpu_count(),
+    )
+
+
+def _as_html(name: str, figure: go.Figure) -> str:
+    html: str = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config={"displaylogo": False, "responsive": True}
+    )  # fmt: skip
+    return html

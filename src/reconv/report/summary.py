@@ -1,0 +1,46 @@
+"""The table at the end of a run."""
+
+from reconv.artifacts import COMPARE, Metrics, Registration, TrainingCost, Verdict
+from reconv.evaluation.compare import BASELINE, CNN
+
+_COLUMN = 20
+
+
+def summary(
+    verdict: Verdict, metrics: dict[str, Metrics], costs: dict[str, TrainingCost], registration: Registration
+) -> str:
+    models = (CNN, BASELINE)
+    interval = verdict.difference_interval
+    difference = (
+        f"difference {verdict.difference * 100:+.1f} points, {verdict.confidence:.0%} interval "
+        f"[{interval.low * 100:+.1f}, {interval.high * 100:+.1f}]"
+    )
+    accuracy = [
+        f"{verdict.accuracy[model]:.1%} ± {half_width(verdict, model) * 100:.1f}" for model in models
+    ]  # fmt: skip
+    parameters = [f"{metrics[model].num_parameters:,}" for model in models]
+    seconds = [f"{metrics[model].device_seconds:,.0f} s" for model in models]
+    device = costs[CNN].device
+    return "\n".join(
+        [
+            "",
+            _row("", list(models), ""),
+            _row("accuracy", accuracy, difference),
+            _row("parameters", parameters, ""),
+            _row("training", seconds, f"per seed, on one {'core' if device == 'cpu' else device}"),
+            f"{'verdict':<12}{verdict.text}",
+            f"{'registered':<12}{registration.name} version {registration.version}, alias {registration.alias}: "
+            f"{registration.reason}",
+            f"{'look':<12}{COMPARE / 'report.html'}   ·   make ui   (MLflow)   ·   dvc plots show",
+            "",
+        ]
+    )
+
+
+def half_width(verdict: Verdict, model: str) -> float:
+    interval = verdict.accuracy_interval[model]
+    return (interval.high - interval.low) / 2
+
+
+def _row(head: str, cells: list[str], note: str) -> str:
+    return f"{head:<12}{''.join(f'{cell:<{_COLUMN}}' for cell in cells)}{note}".rstrip()

@@ -1,0 +1,156 @@
+"""Ray Tune around fit: the best values of one model within a budget of epochs. Called by the stage `search`.
+
+With several trials at once, their timing decides which results ASHA has seen when it stops a trial, so that two runs
+may differ. With `search.reproducible` trials run one after the other and two runs are equal.
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reconv.artifacts import Budget
+from reconv.data.arrays import PreparedData
+from reconv.errors import TrainingError
+from reconv.params import Params
+from reconv.search.space import default_point, from_tune, to_tune
+from reconv.search.trial import TrialSettings, run_trial
+from reconv.training.cluster import gpus_per_trial, ray_session
+from reconv.training.observer import Observer
+
+_EXPERIMENT = "tune"
+_MAX_FAILURES_OF_A_TRIAL = 2
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    trials: pd.DataFrame
+    """A row per trial: trial, status, epochs, validation/accuracy (the best epoch's), device_seconds, and its values."""
+    best: dict[str, Any]
+    """trial, epochs, validation_accuracy, values."""
+    budget: Budget
+
+
+def search(model: str, params: Params, data: PreparedData, state: Path, observer: Observer) -> SearchOutcome:
+    """Spend search.budget_epochs on `model`; an interrupted search in `state` goes on.
+
+    Raises:
+        TrainingError: several trials in a row failed.
+        UnavailableError: the Ray cluster cannot be reached.
+    """
+    os.environ.update(
+        RAY_CHDIR_TO_TRIAL_DIR="0",
+        TUNE_DISABLE_SIGINT_HANDLER="1",  # Ctrl-C is the stage's to answer
+        TUNE_GLOBAL_CHECKPOINT_S="1",
+    )
+    with ray_session(params.resources) as session:
+        gpus = gpus_per_trial(params.resources, session)
+        cpus = params.resources.cpus_per_trial
+        if params.search.reproducible:
+            cpus = int(session.num_cpus)
+        trials, scheduler = _tune(model, params, data, state, observer, {"cpu": cpus, "gpu": gpus})
+    if scheduler.has_failed or not scheduler.history:
+        failed = next((trial for trial in reversed(trials) if trial.error_file), None)
+        reason = _last_line(failed.error_file) if failed else "no trial reported a result"
+        raise TrainingError(f"{scheduler.failures_in_a_row} trials in a row failed, the last with: {reason}")
+    devices = gpus or cpus
+    table = _table(trials, scheduler.history, params.search.max_epochs, devices)
+    return SearchOutcome(
+        trials=table,
+        best=_best(table, trials),
+        budget=Budget(
+            budget_epochs=params.search.budget_epochs,
+            spent_epochs=scheduler.spent_epochs,
+            device_seconds=float(table["device_seconds"].sum()),
+            num_trials=len(table),
+        ),
+    )
+
+
+def _tune(
+    model: str,
+    params: Params,
+    data: PreparedData,
+    state: Path,
+    observer: Observer,
+    resources: dict[str, float],
+) -> tuple[list[Any], Any]:
+    """Ray Tune's trials, and the scheduler with what each reported."""
+    from ray import tune
+
+    from reconv.search.budget import BudgetedASHA, BudgetedOptunaSearch
+    from reconv.search.report import ReportToObserver
+
+    section = params.search
+    space = section.space[model]
+    scheduler = BudgetedASHA(
+        section.budget_epochs, section.max_epochs, section.grace_epochs, section.reduction_factor
+    )  # fmt: skip
+    first = default_point(space, params.recipe, params.network(model))
+    searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
+    settings = TrialSettings(model, params, data.folder, num_threads=int(resources["cpu"]))
+    analysis = tune.run(
+        functools.partial(run_trial, settings=settings),
+        name=_EXPERIMENT,
+        storage_path=str(state.resolve()),
+        config=to_tune(space),
+        search_alg=searcher,
+        scheduler=scheduler,
+        num_samples=-1,
+        max_concurrent_trials=1 if section.reproducible else None,
+        resources_per_trial=resources,
+        reuse_actors=True,
+        checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+        max_failures=_MAX_FAILURES_OF_A_TRIAL,
+        raise_on_failed_trial=False,
+        callbacks=[ReportToObserver(observer, section.max_epochs)],
+        resume="AUTO+ERRORED",
+        verbose=0,
+    )
+    return analysis.trials, scheduler
+
+
+def _table(
+    trials: list[Any], history: dict[str, dict[int, dict[str, float]]], max_epochs: int, devices: float
+) -> pd.DataFrame:
+    from reconv.search.budget import METRIC
+    from reconv.search.report import status_of, trial_number
+
+    rows = []
+    for trial in sorted(trials, key=trial_number):
+        epochs = history.get(trial.trial_id, {})
+        best = max(epochs.values(), key=lambda metrics: metrics[METRIC], default={})
+        rows.append(
+            {
+                "trial": trial_number(trial),
+                "status": status_of(trial, epochs, max_epochs),
+                "epochs": len(epochs),
+                METRIC: best.get(METRIC),
+                "validation/loss": best.get("validation/loss"),
+                "device_seconds": sum(metrics["speed/epoch_seconds"] for metrics in epochs.values()) * devices,
+                **{name: str(v) if isinstance(v, list) else v for name, v in from_tune(trial.config).items()},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _best(table: pd.DataFrame, trials: list[Any]) -> dict[str, Any]:
+    from reconv.search.budget import METRIC
+    from reconv.search.report import trial_number
+
+    row = table.loc[table[METRIC].idxmax()]
+    (trial,) = (trial for trial in trials if trial_number(trial) == row["trial"])
+    return {
+        "trial": int(row["trial"]),
+        "epochs": int(row["epochs"]),
+        "validation_accuracy": float(row[METRIC]),
+        "values": from_tune(trial.config),
+    }
+
+
+def _last_line(path: str) -> str:
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no message"

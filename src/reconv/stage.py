@@ -1,0 +1,75 @@
+"""What every stage script does around its one call: parameters, console, MLflow run, and one clear message at the end."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconv.artifacts import RESULTS, write_json
+from reconv.console import Console, log_path, quiet_libraries
+from reconv.errors import ReconvError
+from reconv.params import Params, load_params
+from reconv.tracking.opening import open_stage_run
+from reconv.tracking.record import StageRun
+
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Stage:
+    params: Params
+    console: Console
+    run: StageRun
+
+
+@contextmanager
+def stage(name: str, model: str | None = None) -> Iterator[Stage]:
+    """Run a stage's body; on a failure print its cause and remedy and leave with an exit code that is not 0.
+
+    A ReconvError is the user's to mend and is printed as it is; anything else is our mistake and comes with a traceback.
+    """
+    log = f"{name}-{model}" if model else name
+    with quiet_libraries(log) as terminal:
+        console = Console(name, model, terminal)
+        try:
+            params = load_params()
+            with open_stage_run(params, name, model, console.say) as run:
+                yield Stage(params, console, run)
+                write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})
+        except ReconvError as error:
+            console.say(f"stopped: {error}")
+            _leave(1)
+        except KeyboardInterrupt:
+            console.say("interrupted. Run the same command to go on; nothing that was finished is lost.")
+            _leave(_INTERRUPTED)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                _report_our_mistake(console, log)
+            place = Path(error.filename).resolve() if error.filename else Path.cwd()
+            console.say(
+                f"stopped: {os.strerror(error.errno or 0)} ({place}).\n"
+                "Free space there or correct its permissions, then run the same command to go on."
+            )
+            _leave(1)
+        except Exception:
+            _report_our_mistake(console, log)
+
+
+def run_file(name: str, model: str | None = None) -> Path:
+    """Where a stage's output says which MLflow run it came from."""
+    return RESULTS / "runs" / f"{f'{name}-{model}' if model else name}.json"
+
+
+def _report_our_mistake(console: Console, log: str) -> None:
+    traceback.print_exc()
+    console.print(traceback.format_exc())
+    console.say(f"failed by a mistake of reconv's own. The whole log is {log_path(log)}.")
+    _leave(1)
+
+
+def _leave(code: int) -> None:
+    sys.exit(code)

@@ -1,0 +1,194 @@
+"""Finding or starting the MLflow run of a stage, nested in that of the pipeline."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from reconv.artifacts import STATE, digest_of, dvc_hashes, read_json, slug, write_json
+from reconv.errors import UnavailableError
+from reconv.params import Params, ResourcesParams
+from reconv.tracking.record import NOTE, PARENT, Record, StageRun
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_CONNECT_SECONDS = 10
+_PIPELINE = STATE / "pipeline.json"
+_SYSTEM_METRICS_SECONDS = 5
+
+
+def tracking_uri(resources: ResourcesParams) -> str:
+    """MLFLOW_TRACKING_URI, else params.yaml's, else a file in the project's folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or resources.tracking_uri or f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def model_name(params: Params) -> str:
+    """Of the registered model; the experiment is named alike for `auto`."""
+    return slug(params.data.source) if params.register_.name == "auto" else params.register_.name
+
+
+@contextmanager
+def open_stage_run(
+    params: Params, stage: str, model: str | None, say: Callable[[str], None]
+) -> Iterator[StageRun]:
+    """The run of this stage, nested in the pipeline's: a new one, or the one that an interrupted stage left.
+
+    Raises:
+        UnavailableError: the tracking store cannot be reached.
+    """
+    uri = tracking_uri(params.resources)
+    _check_reachable(uri)
+    client = _connect(uri)
+    name = f"{stage} {model}" if model else stage
+    try:
+        experiment_id = _experiment(client, uri, params)
+        pipeline = _pipeline_run(client, experiment_id, params)
+        parent = Record(client, pipeline["run_id"], say)
+        run_id = _join_or_create(client, experiment_id, pipeline, name)
+    except Exception as error:  # whatever the store's client raises
+        raise _unavailable(uri, error) from None
+    run = StageRun(client, run_id, parent, slug(params.data.source), say)
+    run.set_tags({f"dvc.{path}": digest for path, digest in dvc_hashes().items()})
+    monitor = _system_metrics(run_id) if stage in ("search", "train", "evaluate") else None
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        if monitor is not None:
+            monitor.finish()
+        run.end(status)
+        if status == "FINISHED":
+            pipeline["stages"].pop(name, None)
+            write_json(_PIPELINE, pipeline)
+
+
+def end_pipeline_run(run: StageRun) -> None:
+    """The last stage calls it: the next stage to run starts a new pipeline run."""
+    run.parent.end("FINISHED")
+    _PIPELINE.unlink(missing_ok=True)
+
+
+def _connect(uri: str) -> "MlflowClient":
+    for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")):
+        os.environ.setdefault(name, value)
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+def _check_reachable(uri: str) -> None:
+    """A server that does not answer is known here within seconds; MLflow's client would retry for minutes."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _unavailable(uri, error) from None
+
+
+def _unavailable(uri: str, error: Exception) -> UnavailableError:
+    parts = urlsplit(uri)
+    shown = uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else uri
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return UnavailableError(
+        f"MLflow at {shown} cannot be used ({reason}).\n"
+        "Start the server, correct MLFLOW_TRACKING_URI or resources.tracking_uri, or unset both to use a local file."
+    )
+
+
+def _experiment(client: "MlflowClient", uri: str, params: Params) -> str:
+    name = slug(params.data.source)
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        experiment_id: str = found.experiment_id
+        return experiment_id
+    local = Path("mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
+    experiment_id = client.create_experiment(name, artifact_location=local and f"{local}/{name}")
+    client.set_experiment_tag(
+        experiment_id,
+        NOTE,
+        f"**{name}**: is a convolutional network worth it over a plain feed-forward network on these images?\n\n"
+        "Each *repro* run is one run of the pipeline; its description holds the verdict, its artifacts the report. "
+        "Nested in it are its stages, and in these the search's trials and the final training's seeds. "
+        "Open a search and compare its trials by `validation/accuracy`.",
+    )
+    return experiment_id
+
+
+def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) -> dict[str, Any]:
+    """The pipeline run that an interrupted `dvc repro` left, if the parameters are the same; else a new one."""
+    key = digest_of([tracking_uri(params.resources), params.model_dump(mode="json", exclude={"resources"})])
+    if _PIPELINE.exists():
+        pipeline: dict[str, Any] = read_json(_PIPELINE)
+        if pipeline["key"] == key:
+            return pipeline
+        if pipeline["uri"] == tracking_uri(params.resources):
+            client.set_terminated(pipeline["run_id"], "KILLED")
+    commit = git_commit()
+    run = client.create_run(
+        experiment_id,
+        run_name=f"repro {time.strftime('%Y-%m-%d %H:%M')} {commit[:7]}".rstrip(),
+        tags={
+            "mlflow.source.git.commit": commit,
+            "mlflow.source.name": "dvc repro",
+            NOTE: f"`dvc repro` of **{params.data.source}** at commit `{commit[:7] or 'none'}`: running.",
+        },
+    )
+    pipeline = {"key": key, "uri": tracking_uri(params.resources), "run_id": run.info.run_id, "stages": {}}
+    Record(client, run.info.run_id, print).log_params(_flatten(params.model_dump(mode="json", by_alias=True)))
+    write_json(_PIPELINE, pipeline)
+    return pipeline
+
+
+def _join_or_create(client: "MlflowClient", experiment_id: str, pipeline: dict[str, Any], name: str) -> str:
+    if name in pipeline["stages"]:
+        run_id: str = pipeline["stages"][name]
+        client.update_run(run_id, status="RUNNING")
+        return run_id
+    commit = git_commit()
+    run = client.create_run(
+        experiment_id,
+        run_name=name,
+        tags={PARENT: pipeline["run_id"], "reconv.stage": name, "mlflow.source.git.commit": commit},
+    )
+    pipeline["stages"][name] = run.info.run_id
+    write_json(_PIPELINE, pipeline)
+    return str(run.info.run_id)
+
+
+def _system_metrics(run_id: str) -> Any:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=_SYSTEM_METRICS_SECONDS)
+    monitor.start()
+    return monitor
+
+
+def git_commit() -> str:
+    """Of the working copy; empty outside of git."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,89 @@
+"""What a stage's run says of its outcome: metrics under the names that they have everywhere, files, a description."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reconv.artifacts import Budget, DataReport, Manifest, Metrics, TrainingCost, Verdict
+from reconv.tracking.record import StageRun
+
+
+def log_prepared(run: StageRun, manifest: Manifest, report: DataReport, report_file: Path) -> None:
+    run.log_dataset(manifest, "prepared")
+    run.log_metrics({f"images/{split}": count for split, count in manifest.counts.items()})
+    run.log_metrics({f"duplicates/{pair}": count for pair, count in report.duplicates_across.items()})
+    run.log_file(report_file)
+    counts = ", ".join(f"{count:,} {split}" for split, count in manifest.counts.items())
+    run.describe(f"**{manifest.source}** packed: {counts} images of {manifest.num_classes} classes.")
+
+
+def log_search(run: StageRun, model: str, budget: Budget, best: dict[str, Any], trials_file: Path) -> None:
+    run.log_params(best["values"])
+    run.log_metrics(
+        {
+            "validation/accuracy": best["validation_accuracy"],
+            "search/epochs": budget.spent_epochs,
+            "search/trials": budget.num_trials,
+            "search/device_seconds": budget.device_seconds,
+        }
+    )
+    run.log_file(trials_file)
+    run.describe(
+        f"Search for the best values of **{model}**: {budget.num_trials} trials, {budget.spent_epochs} of "
+        f"{budget.budget_epochs} epochs. Best: trial {best['trial']:02d} with {best['validation_accuracy']:.2%} on the "
+        "validation images. Select the nested trials and press *Compare* for their curves side by side."
+    )
+
+
+def log_training(run: StageRun, model: str, cost: TrainingCost, curves_file: Path) -> None:
+    """The run's own curve is the mean over seeds."""
+    curves = pd.read_csv(curves_file)
+    for epoch, row in curves.groupby("epoch").mean(numeric_only=True).drop(columns="seed").iterrows():
+        run.log_metrics({str(name): float(value) for name, value in row.items()}, step=int(str(epoch)))
+    run.log_metrics({"training/wall_seconds": cost.wall_seconds, "training/device_seconds": sum(cost.device_seconds)})
+    run.log_file(curves_file)
+    run.describe(
+        f"Final training of **{model}** on training and validation images: {len(cost.device_seconds)} seeds in "
+        f"{cost.wall_seconds:,.0f} s on {cost.device}, {cost.precision}."
+    )
+
+
+def log_evaluation(run: StageRun, model: str, metrics: Metrics, files: list[Path]) -> None:
+    run.log_metrics(test_metrics(metrics))
+    for file in files:
+        run.log_file(file)
+    run.describe(
+        f"**{model}** on the untouched test images: {metrics.accuracy.mean:.2%} ± {metrics.accuracy.std:.2%} accuracy, "
+        f"{metrics.num_parameters:,} parameters, {metrics.multiply_adds:,} multiply-adds."
+    )
+
+
+def test_metrics(metrics: Metrics) -> dict[str, float]:
+    return {
+        "test/accuracy": metrics.accuracy.mean,
+        "test/accuracy_std": metrics.accuracy.std,
+        "test/nll": metrics.nll.mean,
+        "test/ece": metrics.ece.mean,
+        "cost/parameters": metrics.num_parameters,
+        "cost/multiply_adds": metrics.multiply_adds,
+        "cost/device_seconds": metrics.device_seconds,
+        **{f"cost/latency_ms_batch_{size}": value for size, value in metrics.latency_ms.items()},
+    }
+
+
+def log_comparison(run: StageRun, verdict: Verdict, report_file: Path, verdict_file: Path) -> None:
+    """On the stage's run and, as it is the answer, on the pipeline's."""
+    for record in (run, run.parent):
+        record.log_metrics({f"verdict/{name}": value for name, value in verdict.as_metrics().items()})
+        record.log_file(report_file)
+        record.log_file(verdict_file)
+        record.describe(
+            f"{verdict.text}\n\n| | accuracy | {verdict.confidence:.0%} interval |\n|---|---|---|\n"
+            + "\n".join(
+                f"| {model} | {accuracy:.2%} | {verdict.accuracy_interval[model].low:.2%} to "
+                f"{verdict.accuracy_interval[model].high:.2%} |"
+                for model, accuracy in verdict.accuracy.items()
+            )
+            + "\n\nThe whole report is the artifact `report.html`."
+        )

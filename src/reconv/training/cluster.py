@@ -1,0 +1,84 @@
+"""The Ray session of a stage: a local one that ends with it, or a cluster that was there before."""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from reconv.errors import UnavailableError
+from reconv.params import ResourcesParams
+
+_CONNECT_SECONDS = 10
+# What trials and trainings pass through the object store is a few MB of weights: images are mapped from their files.
+_OBJECT_STORE_BYTES = 256 * 2**20
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Without it a task that asks for no GPU sees all of them.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    num_cpus: float
+    num_gpus: float
+
+
+@contextmanager
+def ray_session(resources: ResourcesParams) -> Iterator[Session]:
+    """Connect to the cluster that RAY_ADDRESS or resources.ray_address names, or start Ray on this machine.
+
+    Raises:
+        UnavailableError: nothing answers at the address.
+    """
+    address = os.environ.get("RAY_ADDRESS") or resources.ray_address
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    if address is None or address == "local":
+        address = "local"
+        if "RAY_AUTH_MODE" not in os.environ:
+            # A token of this session alone: by itself Ray would leave one in the home folder that later clusters require.
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    else:
+        _check_reachable(address)
+    import ray
+
+    options = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES} if address == "local" else {}
+    try:
+        ray.init(address, log_to_driver=False, configure_logging=False, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UnavailableError(
+            f"Ray at {address} cannot be used: {str(error).splitlines()[0]}\n"
+            "Correct RAY_ADDRESS or resources.ray_address, or unset both to run on this machine."
+        ) from None
+    try:
+        total = ray.cluster_resources()
+        yield Session(num_cpus=total.get("CPU", 0), num_gpus=total.get("GPU", 0))
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes before it gives up; a closed port is known at once."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and the like: Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"no Ray cluster answers at {address} ({error}): start it, correct RAY_ADDRESS or resources.ray_address, "
+            "or unset both to run on this machine."
+        ) from None
+
+
+def gpus_per_trial(resources: ResourcesParams, session: Session) -> float:
+    """Share of a GPU: what params.yaml says; `auto` lets two trials share one, and asks for none where there is none."""
+    if resources.gpus_per_trial == "auto":
+        return 0.5 if session.num_gpus else 0.0
+    return resources.gpus_per_trial

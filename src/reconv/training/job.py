@@ -1,0 +1,71 @@
+"""What a training is asked for and what it reports. Free of torch, so that drivers need not import it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconv.params import AugmentParams, NetworkParams, Params, RecipeParams
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """All that decides the outcome of a training, besides the images."""
+
+    model: str
+    network: NetworkParams
+    recipe: RecipeParams
+    augment: AugmentParams
+    epochs: int
+    seed: int
+
+
+def jobs_for(model: str, params: Params, values: dict[str, Any]) -> list[TrainingJob]:
+    """The final training of each seed, with the search's best `values` laid over those of params.yaml."""
+    recipe, network = params.with_values(model, values)
+    return [
+        TrainingJob(model, network, recipe, params.augment, params.train.max_epochs, seed)
+        for seed in range(params.train.num_seeds)
+    ]
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    epoch: int
+    """From 1."""
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    images_per_second: float
+    """Of training, validation not counted."""
+    seconds: float
+    """Of training and validation."""
+
+    def as_metrics(self) -> dict[str, float]:
+        """The values that there are, under the names that they have everywhere."""
+        values = {
+            "train/loss": self.train_loss,
+            "train/accuracy": self.train_accuracy,
+            "validation/loss": self.validation_loss,
+            "validation/accuracy": self.validation_accuracy,
+            "speed/images_per_second": self.images_per_second,
+            "speed/epoch_seconds": self.seconds,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    weights: bytes
+    """safetensors."""
+    arguments: dict[str, Any]
+    """Of the classifier, for model.json."""
+    curve: tuple[EpochResult, ...]
+    """The epochs of this call; what an interrupted one had reported before is not repeated."""
+    device: str
+    precision: str
+
+
+SaveCheckpoint = Callable[[Path], None]
+OnEpoch = Callable[[EpochResult, SaveCheckpoint], None]

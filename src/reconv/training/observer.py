@@ -1,0 +1,41 @@
+"""Who watches trainings and trials as they go: the progress line and MLflow. Only the driver process calls it."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Observer(Protocol):
+    def started(self, key: str, name: str, values: Mapping[str, Any]) -> None:
+        """A training named `name` starts, or goes on; `key` stays the same over interruptions."""
+
+    def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        """It finished `epoch` (from 1). A resumed training may report an epoch again, with the same metrics."""
+
+    def finished(self, key: str, status: str) -> None:
+        """It ended: `finished`, `stopped` (by the search), `diverged` or `failed`."""
+
+    def known(self, keys: set[str]) -> None:
+        """The trainings that an interrupted stage goes on with; any other it had started is forgotten."""
+
+
+class Observers:
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def started(self, key: str, name: str, values: Mapping[str, Any]) -> None:
+        for observer in self._observers:
+            observer.started(key, name, values)
+
+    def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        for observer in self._observers:
+            observer.epoch(key, epoch, metrics)
+
+    def finished(self, key: str, status: str) -> None:
+        for observer in self._observers:
+            observer.finished(key, status)
+
+    def known(self, keys: set[str]) -> None:
+        for observer in self._observers:
+            observer.known(keys)

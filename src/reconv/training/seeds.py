@@ -1,0 +1,193 @@
+"""The final training: one model over several seeds, side by side on Ray. Called by the stage `train`.
+
+An interrupted stage goes on: `state` holds each seed's last checkpoint and each finished seed's weights and curve.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import pandas as pd
+
+from reconv.artifacts import TrainingCost, atomic, read_json, write_bytes, write_csv, write_json
+from reconv.data.arrays import PreparedData
+from reconv.errors import ReconvError, TrainingError
+from reconv.params import ResourcesParams
+from reconv.training.cluster import Session, gpus_per_trial, ray_session
+from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob
+from reconv.training.observer import Observer
+
+
+@dataclass(frozen=True)
+class TrainedSeed:
+    seed: int
+    weights: Path
+    """A safetensors file."""
+    arguments: dict[str, Any]
+    """Of the classifier."""
+    curve: list[dict[str, float]]
+    """A row per epoch: `epoch` and the metrics by name."""
+
+
+def train_seeds(
+    jobs: list[TrainingJob], data: PreparedData, state: Path, resources: ResourcesParams, observer: Observer
+) -> tuple[list[TrainedSeed], TrainingCost]:
+    """Train every job on training and validation images; what `state` holds already is not trained again.
+
+    Raises:
+        TrainingError: a training diverged, or its worker died more often than Ray retries.
+        UnavailableError: the Ray cluster cannot be reached.
+    """
+    pending = [job for job in jobs if not _done_file(state, job).exists()]
+    observer.known({_key(job) for job in jobs})
+    if pending:
+        with ray_session(resources) as session:
+            _train_side_by_side(pending, data, state, resources, session, observer)
+    done = {job.seed: read_json(_done_file(state, job)) for job in jobs}
+    trained = [
+        TrainedSeed(job.seed, state / f"{_key(job)}.safetensors", done[job.seed]["arguments"], done[job.seed]["curve"])
+        for job in jobs
+    ]
+    cost = TrainingCost(
+        device_seconds=tuple(done[job.seed]["device_seconds"] for job in jobs),
+        wall_seconds=max(done[job.seed]["ended"] for job in jobs) - min(done[job.seed]["began"] for job in jobs),
+        images_per_second=statistics.median(
+            row["speed/images_per_second"] for seed in trained for row in seed.curve
+        ),
+        device=done[jobs[0].seed]["device"],
+        precision=done[jobs[0].seed]["precision"],
+    )
+    return trained, cost
+
+
+def write_trained(trained: list[TrainedSeed], cost: TrainingCost, out: Path) -> None:
+    """results/train/MODEL: seed-K/weights.safetensors and model.json, curves.csv, cost.json."""
+    for one in trained:
+        write_bytes(out / f"seed-{one.seed}" / "weights.safetensors", one.weights.read_bytes())
+        write_json(out / f"seed-{one.seed}" / "model.json", one.arguments)
+    write_csv(out / "curves.csv", pd.DataFrame([{"seed": one.seed, **row} for one in trained for row in one.curve]))
+    cost.save(out / "cost.json")
+
+
+def _train_side_by_side(
+    jobs: list[TrainingJob],
+    data: PreparedData,
+    state: Path,
+    resources: ResourcesParams,
+    session: Session,
+    observer: Observer,
+) -> None:
+    import ray
+
+    state = state.resolve()
+    state.mkdir(parents=True, exist_ok=True)
+    cpus = _cpus_per_training(len(jobs), resources.cpus_per_trial, session)
+    worker = ray.remote(_train_and_report).options(num_cpus=cpus, num_gpus=gpus_per_trial(resources, session))
+    began = time.time()
+    running = {}
+    for job in jobs:
+        checkpoint = state / f"{_key(job)}.ckpt"
+        observer.started(_key(job), f"seed {job.seed}", {"seed": job.seed})
+        running[worker.remote(job, data.folder, checkpoint, resources.cpus_per_trial)] = job
+    while running:
+        (stream,), _ = ray.wait(list(running), num_returns=1)
+        job = running[stream]
+        try:
+            message = ray.get(next(stream))
+        except StopIteration:
+            del running[stream]
+            continue
+        except ray.exceptions.RayError as error:
+            raise TrainingError(f"the training of {job.model}, seed {job.seed}, failed: {error}") from None
+        if isinstance(message, str):
+            observer.finished(_key(job), "diverged")
+            raise TrainingError(message)
+        if isinstance(message, EpochResult):
+            row = {"epoch": message.epoch, **message.as_metrics()}
+            curve = [*(r for r in _curve(state, job) if r["epoch"] < message.epoch), row]
+            write_json(state / f"{_key(job)}.curve.json", curve)
+            observer.epoch(_key(job), message.epoch, message.as_metrics())
+        else:
+            _keep(state, job, message, began, cpus)
+            observer.finished(_key(job), "finished")
+
+
+def _keep(state: Path, job: TrainingJob, result: FitResult, began: float, cpus: float) -> None:
+    """Write what the driver got of a finished training; the .json last, which marks it as done."""
+    write_bytes(state / f"{_key(job)}.safetensors", result.weights)
+    curve = _curve(state, job)
+    on_gpu = result.device != "cpu"
+    write_json(
+        _done_file(state, job),
+        {
+            "arguments": result.arguments,
+            "curve": curve,
+            # Of one core or one GPU: trainings that share it side by side are charged their share.
+            "device_seconds": sum(row["speed/epoch_seconds"] for row in curve) * (1.0 if on_gpu else cpus),
+            "began": began,
+            "ended": time.time(),
+            "device": result.device,
+            "precision": result.precision,
+        },
+    )
+
+
+def _train_and_report(
+    job: TrainingJob, prepared: Path, checkpoint: Path, num_threads: int
+) -> Iterator[EpochResult | FitResult | str]:
+    """Runs on a worker. Yields each epoch as it ends, at last the result; a mistake of the user's as its message."""
+    import torch
+
+    from reconv.training.fit import fit
+
+    torch.set_num_threads(num_threads)
+    data = PreparedData(prepared)
+    messages: SimpleQueue[EpochResult | FitResult | str | BaseException] = SimpleQueue()
+
+    def on_epoch(result: EpochResult, save: SaveCheckpoint) -> None:
+        with atomic(checkpoint) as temporary:
+            save(temporary)
+        messages.put(result)
+
+    def run() -> None:
+        try:
+            resume_from = checkpoint if checkpoint.exists() else None
+            messages.put(fit(job, data.manifest, data.development, None, on_epoch, resume_from))
+        except ReconvError as error:
+            messages.put(str(error))
+        except BaseException as error:
+            messages.put(error)
+
+    Thread(target=run, daemon=True).start()
+    while True:
+        message = messages.get()
+        if isinstance(message, BaseException):
+            raise message
+        yield message
+        if not isinstance(message, EpochResult):
+            return
+
+
+def _cpus_per_training(num_jobs: int, cpus: int, session: Session) -> float:
+    """With three trainings on two cores all three run at once, each with 2/3 of a core: one after two would leave a
+    core idle for half of the time."""
+    cores = session.num_cpus / cpus
+    return cpus * cores / num_jobs if cores < num_jobs < 2 * cores else float(cpus)
+
+
+def _key(job: TrainingJob) -> str:
+    return f"seed-{job.seed}"
+
+
+def _done_file(state: Path, job: TrainingJob) -> Path:
+    return state / f"{_key(job)}.json"
+
+
+def _curve(state: Path, job: TrainingJob) -> list[dict[str, float]]:
+    path = state / f"{_key(job)}.curve.json"
+    return read_json(path) if path.exists() else []
