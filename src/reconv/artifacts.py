@@ -28,7 +28,6 @@ COMPARE = RESULTS / "compare"
 REGISTERED = RESULTS / "register.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
 LOGS = Path("logs")
-FORMAT_VERSION = 1
 
 
 def search_dir(model: str) -> Path:
@@ -134,7 +133,10 @@ def resumable_dir(name: str, fingerprint: Any) -> Path:
 def code_digest() -> str:
     """SHA-256 over the source files that decide the outcome of a training."""
     package = Path(__file__).parent
-    sources = [package / "params.py", *(p for d in ("data", "models", "training", "search") for p in (package / d).glob("*.py"))]
+    sources = [
+        package / "params.py",
+        *(p for d in ("data", "models", "training", "search") for p in (package / d).glob("*.py")),
+    ]
     return digest_of({str(path.relative_to(package)): sha256_of_file(path) for path in sorted(sources)})
 
 
@@ -166,7 +168,7 @@ class Artifact(BaseModel):
 class RawSource(Artifact):
     """data/raw/source.json, written last: the files beside it are complete and have these SHA-256 sums."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     source: str
     class_names: tuple[str, ...]
     files: dict[str, str]
@@ -179,7 +181,7 @@ class RawSource(Artifact):
 class Manifest(Artifact):
     """data/prepared/manifest.json, written last: the arrays beside it are complete."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     source: str
     source_digest: str
     class_names: tuple[str, ...]
@@ -289,7 +291,7 @@ class Verdict(Artifact):
     better_classes: int
     """Classes on which the CNN's mean accuracy is higher."""
     num_classes: int
-    winner: Literal["cnn", "feedforward"] | None
+    winner: str | None
     """None: the interval contains 0."""
     text: str
 

@@ -252,7 +252,9 @@ def _lines(error: ValidationError) -> list[str]:
     lines: dict[str, str] = {}
     for detail in error.errors():
         # Members of a union are tried in turn and stand in the location by class name: not the user's concern.
-        parts = [str(part) for part in detail["loc"] if not re.match(r"^(Uniform|LogUniform|Integer|Choice)$", str(part))]
+        parts = [
+            str(part) for part in detail["loc"] if not re.match(r"^(Uniform|LogUniform|Integer|Choice)$", str(part))
+        ]
         key = ".".join(part for part in parts if not part.startswith(("literal[", "constrained-", "tuple[", "float")))
         if detail["type"] == "extra_forbidden":
             lines.setdefault(key, f"{key}: unknown key, not one of its section")
@@ -261,6 +263,8 @@ def _lines(error: ValidationError) -> list[str]:
         elif not key:
             lines.setdefault(detail["msg"], detail["msg"].removeprefix("Value error, "))
         else:
-            bound = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("must be ")
+            bound = (
+                detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("must be ")
+            )
             lines[key] = f"{key} is {detail['input']!r}, must be {bound}"
     return list(lines.values())

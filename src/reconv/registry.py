@@ -44,7 +44,9 @@ def decide(verdict: Verdict, accuracy: float, champion_accuracy: float | None) -
         return Decision(
             "challenger", f"{accuracy:.2%} on the test images, the present champion has {champion_accuracy:.2%}"
         )
-    against = f", not worse than the present champion's {champion_accuracy:.2%}" if champion_accuracy is not None else ""
+    against = (
+        f", not worse than the present champion's {champion_accuracy:.2%}" if champion_accuracy is not None else ""
+    )
     other = BASELINE if verdict.winner == CNN else CNN
     return Decision(
         "champion",
@@ -61,7 +63,7 @@ def register(
 
     client = MlflowClient(mlflow.get_tracking_uri())
     name = model_name(params)
-    model = verdict.winner or max(verdict.accuracy, key=lambda candidate: verdict.accuracy[candidate])
+    model: str = verdict.winner or max(verdict.accuracy, key=verdict.accuracy.__getitem__)
     accuracy = metrics[model].accuracy.seeds[_SERVED_SEED]
     decision = decide(verdict, accuracy, _champion_accuracy(client, name, data))
     version = _log_model(name, model, data, run, metrics[model])
@@ -78,7 +80,9 @@ def register(
     client.update_model_version(name, version, f"{verdict.text}\n\n{decision.alias}: {decision.reason}.")
     client.set_registered_model_alias(name, decision.alias, version)
     run.log_params({"model": model, "version": version, "alias": decision.alias})
-    run.describe(f"**{name}** version {version} ({model}, seed {_SERVED_SEED}) is `{decision.alias}`: {decision.reason}.")
+    run.describe(
+        f"**{name}** version {version} ({model}, seed {_SERVED_SEED}) is `{decision.alias}`: {decision.reason}."
+    )
     return Registration(
         name=name,
         version=int(version),

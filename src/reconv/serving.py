@@ -27,7 +27,7 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: PythonModelContext, model_input: NDArray[np.uint8], params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """uint8 (images, height, width, channels) -> a row per image: class, confidence, and each class's probability."""
+        """uint8 (images, height, width, channels) -> a row per image: class, confidence, every class's probability."""
         images = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.uint8))
         with torch.inference_mode():
             probabilities = self._classifier(images).softmax(dim=1).double().numpy()

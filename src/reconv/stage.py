@@ -1,4 +1,4 @@
-"""What every stage script does around its one call: parameters, console, MLflow run, and one clear message at the end."""
+"""What every stage script does around its one call: parameters, console, MLflow run, one clear message at the end."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ class Stage:
 def stage(name: str, model: str | None = None) -> Iterator[Stage]:
     """Run a stage's body; on a failure print its cause and remedy and leave with an exit code that is not 0.
 
-    A ReconvError is the user's to mend and is printed as it is; anything else is our mistake and comes with a traceback.
+    A ReconvError is the user's to mend and printed as it is; anything else is our mistake and comes with a traceback.
     """
     log = f"{name}-{model}" if model else name
     with quiet_libraries(log) as terminal:

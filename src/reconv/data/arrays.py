@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +55,15 @@ class PreparedData:
     def _view(self, name: str, start: int, stop: int | None) -> Split:
         counts = self.manifest.counts
         expected = counts["test"] if name == "test" else counts["train"] + counts["validation"]
-        images = self._map(self.folder / f"{name}-images.npy", (expected, *self.manifest.image_shape), np.uint8)
-        labels = self._map(self.folder / f"{name}-labels.npy", (expected,), np.int64)
+        images: NDArray[np.uint8] = self._map(f"{name}-images.npy", (expected, *self.manifest.image_shape), np.uint8)
+        labels: NDArray[np.int64] = self._map(f"{name}-labels.npy", (expected,), np.int64)
         return Split(images[start:stop], labels[start:stop])
 
-    @staticmethod
-    def _map(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[np.generic]:  # type: ignore[type-var]
+    def _map(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+        path = self.folder / name
         try:
             # "c": private pages if written to, so that torch takes the array as it is; it never is.
-            array: NDArray[np.generic] = np.load(path, mmap_mode="c", allow_pickle=False)
+            array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be mapped ({error}): run `dvc repro --force prepare`.") from None
         if array.shape != shape or array.dtype != dtype:

@@ -3,6 +3,7 @@
 B batch, H height, W width, C channels.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -27,7 +28,7 @@ class Resident:
 
 
 class TrainingBatches:
-    """One epoch: every image once in an order drawn from (seed, epoch), augmented; the incomplete last batch is left out.
+    """One epoch: every image once, in an order drawn from (seed, epoch), augmented; the last batch only if complete.
 
     Yields images uint8 (B, H, W, C) and labels int64 (B,). Iterating twice gives the same batches twice.
     """
@@ -59,7 +60,7 @@ class EvaluationBatches:
         self._batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._data) // self._batch_size)
+        return math.ceil(len(self._data) / self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self._data), self._batch_size):

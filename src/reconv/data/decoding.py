@@ -18,9 +18,7 @@ _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
 Channels = Literal["auto", 1, 3]
 
 
-def decode_all(
-    root: Path, paths: list[str], sums: list[str], image_size: int, channels: Channels
-) -> NDArray[np.uint8]:
+def decode_all(root: Path, paths: list[str], sums: list[str], image_size: int, channels: Channels) -> NDArray[np.uint8]:
     """Images (N, image_size, image_size, channels) uint8: shorter side resized, centre cropped.
 
     Raises:

@@ -50,7 +50,7 @@ class TorchvisionSource:
             reason = next(iter(str(error).splitlines()), "no reason given")
             raise DataError(
                 f"torchvision cannot download {self.name}: {reason}.\n"
-                "Run on a machine with internet access and copy its data/raw here, or use folder:PATH with your own copy."
+                "Run on a machine with internet access and copy its data/raw here, or name your copy by folder:PATH."
             ) from None
 
 

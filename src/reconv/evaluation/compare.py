@@ -9,7 +9,8 @@ from reconv.errors import ComparisonError
 from reconv.evaluation.statistics import mcnemar, paired_bootstrap
 from reconv.params import CompareParams
 
-CNN, BASELINE = "cnn", "feedforward"
+CNN = "cnn"
+BASELINE = "feedforward"
 
 
 def compare(
@@ -73,7 +74,9 @@ def _correct(predictions: pd.DataFrame) -> NDArray[np.bool_]:
     """(seeds, images)."""
     tables = _by_seed(predictions)
     if len({len(table) for table in tables}) > 1:
-        raise ComparisonError("the seeds of a model predict different numbers of images: run `dvc repro --force evaluate`.")
+        raise ComparisonError(
+            "the seeds of a model predict different numbers of images: run `dvc repro --force evaluate`."
+        )
     return np.stack(
         [table.filter(like="logit_").to_numpy().argmax(axis=1) == table["label"].to_numpy() for table in tables]
     )

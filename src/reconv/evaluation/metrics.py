@@ -48,7 +48,9 @@ def expected_calibration_error(logits_NK: Logits, labels_N: Labels) -> float:
     return float(np.abs(gaps).sum() / len(labels_N))
 
 
-def accuracy_per_class(correct_SN: NDArray[np.bool_], labels_N: Labels, class_names: tuple[str, ...]) -> dict[str, float]:
+def accuracy_per_class(
+    correct_SN: NDArray[np.bool_], labels_N: Labels, class_names: tuple[str, ...]
+) -> dict[str, float]:
     """Mean over seeds of each class's accuracy; classes without test images are left out."""
     hits_N = correct_SN.mean(axis=0)
     return {

@@ -56,14 +56,15 @@ class ImageClassifier(nn.Module):
 
 def new_classifier(model: str, network: NetworkParams, manifest: Manifest) -> ImageClassifier:
     """An untrained classifier for the images that `manifest` describes; weights come from torch's global generator."""
-    return ImageClassifier(
-        model, network, manifest.image_shape, manifest.class_names, manifest.mean, manifest.std
-    )  # fmt: skip
+    return ImageClassifier(model, network, manifest.image_shape, manifest.class_names, manifest.mean, manifest.std)
 
 
 def weights_as_bytes(classifier: ImageClassifier) -> bytes:
     """The weights as safetensors."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()})
+    content: bytes = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
+    )
+    return content
 
 
 def load_classifier(folder: Path) -> ImageClassifier:

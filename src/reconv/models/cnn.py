@@ -20,10 +20,10 @@ class Block(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, params: CnnParams) -> None:
         super().__init__()
-        self.residual = params.residual
-        self.shortcut = (
-            nn.Conv2d(channels_in, channels_out, 1, bias=False) if channels_in != channels_out else nn.Identity()
-        ) if params.residual else None  # fmt: skip
+        self.shortcut: nn.Module | None = None
+        if params.residual:
+            same = channels_in == channels_out
+            self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1, bias=False)
         layers: list[nn.Module] = []
         for position in range(params.convolutions):
             is_last = position == params.convolutions - 1
@@ -68,7 +68,7 @@ def build_cnn(params: CnnParams, image_shape: tuple[int, int, int], num_classes:
     height, width, channels = image_shape
     if min(height, width) < 2 ** (len(params.widths) - 1) + 1 and len(params.widths) > 1:
         raise ParamsError(
-            f"models.cnn.widths has {len(params.widths)} blocks, which halve an image of {height} x {width} to nothing: "
+            f"models.cnn.widths has {len(params.widths)} blocks, which halve images of {height} x {width} to nothing: "
             "use fewer blocks or larger images."
         )
     layers: list[nn.Module] = []

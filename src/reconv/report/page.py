@@ -56,7 +56,7 @@ def render(contents: Contents) -> str:
     """The page as self-contained HTML; it asks no other place for anything."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )  # fmt: skip
+    )
     figures = {
         "difference": difference_interval(contents.verdict),
         "curves": learning_curves(contents.curves),
@@ -73,7 +73,6 @@ def render(contents: Contents) -> str:
 
 
 def _as_html(name: str, figure: go.Figure) -> str:
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config={"displaylogo": False, "responsive": True}
-    )  # fmt: skip
+    config = {"displaylogo": False, "responsive": True}
+    html: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config)
     return html

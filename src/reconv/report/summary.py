@@ -15,9 +15,7 @@ def summary(
         f"difference {verdict.difference * 100:+.1f} points, {verdict.confidence:.0%} interval "
         f"[{interval.low * 100:+.1f}, {interval.high * 100:+.1f}]"
     )
-    accuracy = [
-        f"{verdict.accuracy[model]:.1%} ± {half_width(verdict, model) * 100:.1f}" for model in models
-    ]  # fmt: skip
+    accuracy = [f"{verdict.accuracy[model]:.1%} ± {half_width(verdict, model) * 100:.1f}" for model in models]
     parameters = [f"{metrics[model].num_parameters:,}" for model in models]
     seconds = [f"{metrics[model].device_seconds:,.0f} s" for model in models]
     device = costs[CNN].device

@@ -28,7 +28,7 @@ _MAX_FAILURES_OF_A_TRIAL = 2
 @dataclass(frozen=True)
 class SearchOutcome:
     trials: pd.DataFrame
-    """A row per trial: trial, status, epochs, validation/accuracy (the best epoch's), device_seconds, and its values."""
+    """A row per trial: trial, status, epochs, validation/accuracy (the best epoch's), device_seconds, its values."""
     best: dict[str, Any]
     """trial, epochs, validation_accuracy, values."""
     budget: Budget
@@ -86,9 +86,7 @@ def _tune(
 
     section = params.search
     space = section.space[model]
-    scheduler = BudgetedASHA(
-        section.budget_epochs, section.max_epochs, section.grace_epochs, section.reduction_factor
-    )  # fmt: skip
+    scheduler = BudgetedASHA(section.budget_epochs, section.max_epochs, section.grace_epochs, section.reduction_factor)
     first = default_point(space, params.recipe, params.network(model))
     searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
     settings = TrialSettings(model, params, data.folder, num_threads=int(resources["cpu"]))
@@ -141,7 +139,7 @@ def _best(table: pd.DataFrame, trials: list[Any]) -> dict[str, Any]:
     from reconv.search.budget import METRIC
     from reconv.search.report import trial_number
 
-    row = table.loc[table[METRIC].idxmax()]
+    row = table.iloc[int(table[METRIC].argmax())]
     (trial,) = (trial for trial in trials if trial_number(trial) == row["trial"])
     return {
         "trial": int(row["trial"]),

@@ -1,5 +1,6 @@
 """One trial of the search: runs on a Ray worker, reports each epoch, goes on from its checkpoint when interrupted."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,10 +46,8 @@ def run_trial(config: dict[str, Any], settings: TrialSettings) -> None:
             )
 
     def train(resume_from: Path | None) -> None:
-        try:
+        with suppress(TrainingError):  # diverged: reported with the accuracy that it has, and ended
             fit(job, data.manifest, data.train, data.validation, on_epoch, resume_from)
-        except TrainingError:
-            pass  # diverged: reported with the accuracy that it has, and ended
 
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:

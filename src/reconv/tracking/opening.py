@@ -34,9 +34,7 @@ def model_name(params: Params) -> str:
 
 
 @contextmanager
-def open_stage_run(
-    params: Params, stage: str, model: str | None, say: Callable[[str], None]
-) -> Iterator[StageRun]:
+def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[[str], None]) -> Iterator[StageRun]:
     """The run of this stage, nested in the pipeline's: a new one, or the one that an interrupted stage left.
 
     Raises:

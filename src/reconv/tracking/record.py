@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from reconv.artifacts import PREPARED, Manifest, slug
 
@@ -20,15 +20,14 @@ NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 _KEY = "reconv.key"
 P = ParamSpec("P")
+R = TypeVar("R", bound="Record")
 
 
-def never_stops_training(
-    method: Callable[Concatenate["Record", P], None],
-) -> Callable[Concatenate["Record", P], None]:
+def never_stops_training(method: Callable[Concatenate[R, P], None]) -> Callable[Concatenate[R, P], None]:
     """A record that cannot be written is said once and left out: the numbers do not depend on it."""
 
     @wraps(method)
-    def guarded(self: "Record", *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # whatever the store's client raises
@@ -126,9 +125,7 @@ class StageRun(Record):
 
     def _nested(self) -> list["Run"]:
         return list(
-            self._client.search_runs(
-                [self._experiment_id], f"tags.`{PARENT}` = '{self.run_id}'", max_results=10_000
-            )  # fmt: skip
+            self._client.search_runs([self._experiment_id], f"tags.`{PARENT}` = '{self.run_id}'", max_results=10_000)
         )
 
     @never_stops_training

@@ -41,7 +41,7 @@ def ray_session(resources: ResourcesParams) -> Iterator[Session]:
     if address is None or address == "local":
         address = "local"
         if "RAY_AUTH_MODE" not in os.environ:
-            # A token of this session alone: by itself Ray would leave one in the home folder that later clusters require.
+            # A token of this session alone: by itself Ray leaves one in the home folder that later clusters require.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     else:
@@ -78,7 +78,7 @@ def _check_reachable(address: str) -> None:
 
 
 def gpus_per_trial(resources: ResourcesParams, session: Session) -> float:
-    """Share of a GPU: what params.yaml says; `auto` lets two trials share one, and asks for none where there is none."""
+    """Share of a GPU: what params.yaml says; `auto` lets two trials share one, and asks for none where none is."""
     if resources.gpus_per_trial == "auto":
         return 0.5 if session.num_gpus else 0.0
     return resources.gpus_per_trial

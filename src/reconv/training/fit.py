@@ -22,6 +22,7 @@ from reconv.training.precision import best_device, resolve_precision
 
 _EVALUATION_BATCH_SIZE = 500
 
+
 def fit(
     job: TrainingJob,
     manifest: Manifest,
@@ -180,7 +181,7 @@ class _EpochReport(pl.Callback):
             seconds=seconds,
         )
         self._curve.append(result)
-        self._on_epoch(result, lambda path: trainer.save_checkpoint(path))
+        self._on_epoch(result, trainer.save_checkpoint)
         if not torch.isfinite(torch.tensor(result.train_loss)):
             raise TrainingError(
                 f"the loss of {pl_module.job.model} is {result.train_loss} after epoch {result.epoch}: "

@@ -23,4 +23,5 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def best_device() -> torch.device:
+    """This process's GPU if it has one, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

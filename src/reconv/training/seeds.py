@@ -56,9 +56,7 @@ def train_seeds(
     cost = TrainingCost(
         device_seconds=tuple(done[job.seed]["device_seconds"] for job in jobs),
         wall_seconds=max(done[job.seed]["ended"] for job in jobs) - min(done[job.seed]["began"] for job in jobs),
-        images_per_second=statistics.median(
-            row["speed/images_per_second"] for seed in trained for row in seed.curve
-        ),
+        images_per_second=statistics.median(row["speed/images_per_second"] for seed in trained for row in seed.curve),
         device=done[jobs[0].seed]["device"],
         precision=done[jobs[0].seed]["precision"],
     )
