@@ -12,12 +12,12 @@ help: ## list the commands
 
 setup: .venv/ready ## make .venv from requirements.lock (the other commands do it themselves)
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock
 	@echo "[set-up]   $$($(PYTHON) --version), $$(grep -c '==' requirements.lock) packages from requirements.lock …"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 …")'
-	@$(PYTHON) -m venv --clear .venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
+	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@

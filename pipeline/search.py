@@ -8,17 +8,18 @@ from reconv.data.arrays import PreparedData
 from reconv.search.search import search
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_search
+from reconv.training.cluster import ray_session
 from reconv.training.observer import Observers
 
 if __name__ == "__main__":
     model = sys.argv[1]
-    with stage("search", model) as this:
+    with stage("search", model, lambda params: ray_session(params.resources)) as this:
         params, data = this.params, PreparedData()
         fingerprint = [data.manifest.digest, params.augment, params.recipe, params.network(model), params.search]
         state = resumable_dir(f"search-{model}", [repr(part) for part in fingerprint])
         progress = SearchProgress(this.console, params.search.budget_epochs)
         this.run.log_dataset(data.manifest, "search")
-        outcome = search(model, params, data, state, Observers(progress, this.run))
+        outcome = search(model, params, data, state, this.session, Observers(progress, this.run))
 
         out = search_dir(model)
         write_csv(out / "trials.csv", outcome.trials)

@@ -7,13 +7,14 @@ from reconv.console import TrainProgress
 from reconv.data.arrays import PreparedData
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
+from reconv.training.cluster import ray_session
 from reconv.training.job import jobs_for
 from reconv.training.observer import Observers
 from reconv.training.seeds import train_seeds, write_trained
 
 if __name__ == "__main__":
     model = sys.argv[1]
-    with stage("train", model) as this:
+    with stage("train", model, lambda params: ray_session(params.resources, params.train.num_seeds)) as this:
         params, data = this.params, PreparedData()
         best = read_yaml(search_dir(model) / "best.yaml")
         jobs = jobs_for(model, params, best["values"])
@@ -21,7 +22,8 @@ if __name__ == "__main__":
         progress = TrainProgress(this.console, params.train.num_seeds, params.train.max_epochs)
         this.run.log_dataset(data.manifest, "training")
         this.run.log_params(best["values"])
-        trained, cost = train_seeds(jobs, data, state, params.resources, Observers(progress, this.run))
+        observers = Observers(progress, this.run)
+        trained, cost = train_seeds(jobs, data, state, params.resources, this.session, observers)
 
         out = train_dir(model)
         write_trained(trained, cost, out)

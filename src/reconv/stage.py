@@ -4,8 +4,8 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,14 @@ from reconv.artifacts import RESULTS, write_json
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
 from reconv.params import Params, load_params
-from reconv.tracking.opening import open_stage_run
+from reconv.tracking.opening import check_tracking, open_stage_run
 from reconv.tracking.record import StageRun
+from reconv.training.cluster import Session
 
 _INTERRUPTED = 130
+
+
+OpenSession = Callable[[Params], AbstractContextManager[Session | None]]
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,20 @@ class Stage:
     params: Params
     console: Console
     run: StageRun
+    maybe_session: Session | None
+
+    @property
+    def session(self) -> Session:
+        """The Ray session of a stage that asked for one."""
+        assert self.maybe_session is not None
+        return self.maybe_session
 
 
 @contextmanager
-def stage(name: str, model: str | None = None) -> Iterator[Stage]:
+def stage(name: str, model: str | None = None, open_session: OpenSession = lambda _: nullcontext()) -> Iterator[Stage]:
     """Run a stage's body; on a failure print its cause and remedy and leave with an exit code that is not 0.
+
+    A Ray session is opened before MLflow is imported, so that its workers start up meanwhile.
 
     A ReconvError is the user's to mend and printed as it is; anything else is our mistake and comes with a traceback.
     """
@@ -37,8 +50,11 @@ def stage(name: str, model: str | None = None) -> Iterator[Stage]:
         console = Console(name, model, terminal)
         try:
             params = load_params()
-            with open_stage_run(params, name, model, console.say) as run:
-                yield Stage(params, console, run)
+            check_tracking(params.resources)
+            with ExitStack() as opened:
+                session = opened.enter_context(open_session(params))
+                run = opened.enter_context(open_stage_run(params, name, model, console.say))
+                yield Stage(params, console, run, session)
                 write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})
         except ReconvError as error:
             console.say(f"stopped: {error}")

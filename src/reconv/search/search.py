@@ -18,7 +18,7 @@ from reconv.errors import TrainingError
 from reconv.params import Params
 from reconv.search.space import default_point, from_tune, to_tune
 from reconv.search.trial import TrialSettings, run_trial
-from reconv.training.cluster import gpus_per_trial, ray_session
+from reconv.training.cluster import Session
 from reconv.training.observer import Observer
 
 _EXPERIMENT = "tune"
@@ -34,29 +34,26 @@ class SearchOutcome:
     budget: Budget
 
 
-def search(model: str, params: Params, data: PreparedData, state: Path, observer: Observer) -> SearchOutcome:
+def search(
+    model: str, params: Params, data: PreparedData, state: Path, session: Session, observer: Observer
+) -> SearchOutcome:
     """Spend search.budget_epochs on `model`; an interrupted search in `state` goes on.
 
     Raises:
         TrainingError: several trials in a row failed.
-        UnavailableError: the Ray cluster cannot be reached.
     """
     os.environ.update(
         RAY_CHDIR_TO_TRIAL_DIR="0",
         TUNE_DISABLE_SIGINT_HANDLER="1",  # Ctrl-C is the stage's to answer
         TUNE_GLOBAL_CHECKPOINT_S="1",
     )
-    with ray_session(params.resources) as session:
-        gpus = gpus_per_trial(params.resources, session)
-        cpus = params.resources.cpus_per_trial
-        if params.search.reproducible:
-            cpus = int(session.num_cpus)
-        trials, scheduler = _tune(model, params, data, state, observer, {"cpu": cpus, "gpu": gpus})
+    cpus = session.num_cpus if params.search.reproducible else session.cpus_per_training
+    trials, scheduler = _tune(model, params, data, state, observer, {"cpu": cpus, "gpu": session.gpus_per_training})
     if scheduler.has_failed or not scheduler.history:
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
         reason = _last_line(failed.error_file) if failed else "no trial reported a result"
         raise TrainingError(f"{scheduler.failures_in_a_row} trials in a row failed, the last with: {reason}")
-    devices = gpus or cpus
+    devices = session.gpus_per_training or cpus
     table = _table(trials, scheduler.history, params.search.max_epochs, devices)
     return SearchOutcome(
         trials=table,

@@ -41,7 +41,6 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         UnavailableError: the tracking store cannot be reached.
     """
     uri = tracking_uri(params.resources)
-    _check_reachable(uri)
     client = _connect(uri)
     name = f"{stage} {model}" if model else stage
     try:
@@ -86,8 +85,13 @@ def _connect(uri: str) -> "MlflowClient":
     return MlflowClient(uri)
 
 
-def _check_reachable(uri: str) -> None:
-    """A server that does not answer is known here within seconds; MLflow's client would retry for minutes."""
+def check_tracking(resources: ResourcesParams) -> None:
+    """A server that does not answer is known here within seconds; MLflow's client would retry for minutes.
+
+    Raises:
+        UnavailableError: no connection is accepted.
+    """
+    uri = tracking_uri(resources)
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return

@@ -3,16 +3,23 @@
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from reconv.errors import UnavailableError
 from reconv.params import ResourcesParams
 
 _CONNECT_SECONDS = 10
 # What trials and trainings pass through the object store is a few MB of weights: images are mapped from their files.
-_OBJECT_STORE_BYTES = 256 * 2**20
+_LOCAL_OPTIONS: dict[str, Any] = {
+    "include_dashboard": False,
+    "object_store_memory": 256 * 2**20,
+    # Workers import torch and Lightning (6 s) as soon as they start, while the driver imports what it needs.
+    "_system_config": {"preload_python_modules": ["reconv.training.fit"]},
+}
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,13 +32,19 @@ _QUIET = {
 
 @dataclass(frozen=True)
 class Session:
+    """What a training may use of the machine or cluster."""
+
     num_cpus: float
     num_gpus: float
+    cpus_per_training: float
+    gpus_per_training: float
 
 
 @contextmanager
-def ray_session(resources: ResourcesParams) -> Iterator[Session]:
+def ray_session(resources: ResourcesParams, num_trainings: int | None = None) -> Iterator[Session]:
     """Connect to the cluster that RAY_ADDRESS or resources.ray_address names, or start Ray on this machine.
+
+    `num_trainings` is how many there are to run, None for as many as there is room for.
 
     Raises:
         UnavailableError: nothing answers at the address.
@@ -40,7 +53,7 @@ def ray_session(resources: ResourcesParams) -> Iterator[Session]:
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     if address is None or address == "local":
         address = "local"
-        if "RAY_AUTH_MODE" not in os.environ:
+        if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # Ray reads it when it is imported
             # A token of this session alone: by itself Ray leaves one in the home folder that later clusters require.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -48,7 +61,7 @@ def ray_session(resources: ResourcesParams) -> Iterator[Session]:
         _check_reachable(address)
     import ray
 
-    options = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES} if address == "local" else {}
+    options = _LOCAL_OPTIONS if address == "local" else {}
     try:
         ray.init(address, log_to_driver=False, configure_logging=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -58,7 +71,14 @@ def ray_session(resources: ResourcesParams) -> Iterator[Session]:
         ) from None
     try:
         total = ray.cluster_resources()
-        yield Session(num_cpus=total.get("CPU", 0), num_gpus=total.get("GPU", 0))
+        num_cpus, num_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+        session = Session(
+            num_cpus,
+            num_gpus,
+            _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings),
+            _gpus_per_training(resources, num_gpus),
+        )
+        yield session
     finally:
         ray.shutdown()
 
@@ -77,8 +97,17 @@ def _check_reachable(address: str) -> None:
         ) from None
 
 
-def gpus_per_trial(resources: ResourcesParams, session: Session) -> float:
-    """Share of a GPU: what params.yaml says; `auto` lets two trials share one, and asks for none where none is."""
+def _cpus_per_training(cpus: int, num_cpus: float, num_trainings: int | None) -> float:
+    """With three trainings on two cores all three run at once, each on 2/3 of a core: two and then one would leave a
+    core idle for half of the time."""
+    room = num_cpus / cpus
+    if num_trainings is not None and room < num_trainings < 2 * room:
+        return num_cpus / num_trainings
+    return float(cpus)
+
+
+def _gpus_per_training(resources: ResourcesParams, num_gpus: float) -> float:
+    """What params.yaml says; `auto` lets two trainings share a GPU, and asks for none where there is none."""
     if resources.gpus_per_trial == "auto":
-        return 0.5 if session.num_gpus else 0.0
+        return 0.5 if num_gpus else 0.0
     return resources.gpus_per_trial

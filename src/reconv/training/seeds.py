@@ -18,7 +18,7 @@ from reconv.artifacts import TrainingCost, atomic, read_json, write_bytes, write
 from reconv.data.arrays import PreparedData
 from reconv.errors import ReconvError, TrainingError
 from reconv.params import ResourcesParams
-from reconv.training.cluster import Session, gpus_per_trial, ray_session
+from reconv.training.cluster import Session
 from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob
 from reconv.training.observer import Observer
 
@@ -35,19 +35,22 @@ class TrainedSeed:
 
 
 def train_seeds(
-    jobs: list[TrainingJob], data: PreparedData, state: Path, resources: ResourcesParams, observer: Observer
+    jobs: list[TrainingJob],
+    data: PreparedData,
+    state: Path,
+    resources: ResourcesParams,
+    session: Session,
+    observer: Observer,
 ) -> tuple[list[TrainedSeed], TrainingCost]:
     """Train every job on training and validation images; what `state` holds already is not trained again.
 
     Raises:
         TrainingError: a training diverged, or its worker died more often than Ray retries.
-        UnavailableError: the Ray cluster cannot be reached.
     """
     pending = [job for job in jobs if not _done_file(state, job).exists()]
     observer.known({_key(job) for job in jobs})
     if pending:
-        with ray_session(resources) as session:
-            _train_side_by_side(pending, data, state, resources, session, observer)
+        _train_side_by_side(pending, data, state, resources.cpus_per_trial, session, observer)
     done = {job.seed: read_json(_done_file(state, job)) for job in jobs}
     trained = [
         TrainedSeed(job.seed, state / f"{_key(job)}.safetensors", done[job.seed]["arguments"], done[job.seed]["curve"])
@@ -76,7 +79,7 @@ def _train_side_by_side(
     jobs: list[TrainingJob],
     data: PreparedData,
     state: Path,
-    resources: ResourcesParams,
+    num_threads: int,
     session: Session,
     observer: Observer,
 ) -> None:
@@ -84,14 +87,15 @@ def _train_side_by_side(
 
     state = state.resolve()
     state.mkdir(parents=True, exist_ok=True)
-    cpus = _cpus_per_training(len(jobs), resources.cpus_per_trial, session)
-    worker = ray.remote(_train_and_report).options(num_cpus=cpus, num_gpus=gpus_per_trial(resources, session))
+    worker = ray.remote(_train_and_report).options(
+        num_cpus=session.cpus_per_training, num_gpus=session.gpus_per_training
+    )
     began = time.time()
     running = {}
     for job in jobs:
         checkpoint = state / f"{_key(job)}.ckpt"
         observer.started(_key(job), f"seed {job.seed}", {"seed": job.seed})
-        running[worker.remote(job, data.folder, checkpoint, resources.cpus_per_trial)] = job
+        running[worker.remote(job, data.folder, checkpoint, num_threads)] = job
     while running:
         (stream,), _ = ray.wait(list(running), num_returns=1)
         job = running[stream]
@@ -111,7 +115,7 @@ def _train_side_by_side(
             write_json(state / f"{_key(job)}.curve.json", curve)
             observer.epoch(_key(job), message.epoch, message.as_metrics())
         else:
-            _keep(state, job, message, began, cpus)
+            _keep(state, job, message, began, session.cpus_per_training)
             observer.finished(_key(job), "finished")
 
 
@@ -169,13 +173,6 @@ def _train_and_report(
         yield message
         if not isinstance(message, EpochResult):
             return
-
-
-def _cpus_per_training(num_jobs: int, cpus: int, session: Session) -> float:
-    """With three trainings on two cores all three run at once, each with 2/3 of a core: one after two would leave a
-    core idle for half of the time."""
-    cores = session.num_cpus / cpus
-    return cpus * cores / num_jobs if cores < num_jobs < 2 * cores else float(cpus)
 
 
 def _key(job: TrainingJob) -> str:

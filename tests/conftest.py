@@ -1,0 +1,197 @@
+"""Fixtures that the whole suite shares: an isolated folder per test, tiny params, images, prepared data and jobs.
+
+Images are 8 x 8, grey, of three classes that a network of a few units tells apart in an epoch or two.
+"""
+
+import os
+
+# Before torch is imported: two cores are shared by everything that runs on this machine.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from reconv.artifacts import Manifest
+from reconv.data.arrays import PreparedData
+from reconv.data.packing import prepare
+from reconv.data.sources import fetch
+from reconv.params import Params
+from reconv.training.job import TrainingJob
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CLASS_NAMES = ("left", "middle", "right")
+IMAGE_SIZE = 8
+_OUTSIDE = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "RECONV_VERBOSE")
+# What differs from the repository's params.yaml, by dotted key.
+_TINY: dict[str, Any] = {
+    "data.source": "folder:images",
+    "data.validation": 0.25,
+    "data.test": 0.25,
+    "data.image_size": IMAGE_SIZE,
+    "augment.crop": 1,
+    "augment.flip": False,  # mirrored, `left` would be `right`
+    "recipe.batch_size": 16,
+    "recipe.lr": 1e-2,
+    "recipe.precision": 32,
+    "models.cnn.widths": [4, 8],
+    "models.cnn.hidden": 8,
+    "models.cnn.dropout": 0.1,
+    "models.feedforward.widths": [16],
+    "search.budget_epochs": 4,
+    "search.max_epochs": 2,
+    "search.space": {
+        "cnn": {"lr": {"loguniform": [1e-3, 3e-2]}, "widths": {"choice": [[4, 8], [8]]}},
+        "feedforward": {"lr": {"loguniform": [1e-3, 3e-2]}, "widths": {"choice": [[16], [8]]}},
+    },
+    "train.max_epochs": 2,
+    "train.num_seeds": 2,
+    "evaluate.batch_size": 16,
+    "evaluate.latency_batch_sizes": [1],
+    "compare.num_resamples": 500,
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The empty folder that every test runs in, with nothing of the caller's environment that says where to run."""
+    monkeypatch.chdir(tmp_path)
+    for name in _OUTSIDE:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture
+def params_values() -> dict[str, Any]:
+    """The tiny params.yaml as a dict of the test's own: every key of the real one, with values for seconds of work."""
+    return _tiny_values()
+
+
+@pytest.fixture
+def make_params(params_values: dict[str, Any]) -> Callable[..., Params]:
+    """make_params({"recipe.lr": 0.1}): the tiny params with changes by dotted key."""
+
+    def make(changes: dict[str, Any] | None = None) -> Params:
+        return Params.model_validate(_laid_over(params_values, changes or {}))
+
+    return make
+
+
+@pytest.fixture
+def params(make_params: Callable[..., Params]) -> Params:
+    """The tiny params."""
+    return make_params()
+
+
+@pytest.fixture
+def project(folder: Path, params_values: dict[str, Any]) -> Path:
+    """The current folder with the tiny params.yaml and its 60 images in images/, as a stage script finds them."""
+    write_images(folder / "images")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params_values, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PreparedData]:
+    """make_prepared(per_class=20, seed=0, changes): a new data/prepared, made by fetch and prepare from PNG files."""
+
+    def make(per_class: int = 20, seed: int = 0, changes: dict[str, Any] | None = None) -> PreparedData:
+        root = tmp_path_factory.mktemp("data")
+        write_images(root / "images", per_class, seed)
+        spec = f"folder:{root / 'images'}"
+        fetch(spec, root / "raw", lambda _: None)
+        values = _laid_over(_tiny_values(), {"data.source": spec, **(changes or {})})
+        prepare(Params.model_validate(values).data, root / "raw", root / "prepared")
+        return PreparedData(root / "prepared")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prepared(make_prepared: Callable[..., PreparedData]) -> PreparedData:
+    """33 training, 12 validation and 15 test images, 8 x 8 x 1, of three classes. Shared: do not write there."""
+    return make_prepared()
+
+
+@pytest.fixture
+def make_job(make_params: Callable[..., Params]) -> Callable[..., TrainingJob]:
+    """make_job("cnn", epochs=2, seed=0, changes={"recipe.lr": 0.1}): a training of the tiny params."""
+
+    def make(model: str = "cnn", epochs: int = 2, seed: int = 0, changes: dict[str, Any] | None = None) -> TrainingJob:
+        params = make_params(changes)
+        return TrainingJob(model, params.network(model), params.recipe, params.augment, epochs, seed)
+
+    return make
+
+
+@pytest.fixture
+def tiny_job(make_job: Callable[..., TrainingJob]) -> TrainingJob:
+    """Two epochs of the small CNN."""
+    return make_job()
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    """Of images that need not exist."""
+    return Manifest(
+        source="folder:images",
+        source_digest="0" * 64,
+        class_names=CLASS_NAMES,
+        image_shape=(IMAGE_SIZE, IMAGE_SIZE, 1),
+        counts={"train": 30, "validation": 9, "test": 9},
+        mean=(60.0,),
+        std=(50.0,),
+    )
+
+
+@pytest.fixture(scope="session")
+def write_image_folder() -> Callable[..., Path]:
+    """write_image_folder(root, per_class=20, seed=0): PNG files in root/CLASS; returns root."""
+    return write_images
+
+
+def write_images(root: Path, per_class: int = 20, seed: int = 0) -> Path:
+    images, labels = generate_images(per_class, seed)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = root / CLASS_NAMES[label] / f"{index:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return root
+
+
+def generate_images(per_class: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(N, 8, 8) of noise with a bright column pair whose place is the class, and labels (N,); no two are equal."""
+    labels = np.repeat(np.arange(len(CLASS_NAMES)), per_class)
+    images = np.random.default_rng(seed).integers(0, 100, (len(labels), IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 1 + 2 * label : 3 + 2 * label] += 150
+    return images, labels
+
+
+def _tiny_values() -> dict[str, Any]:
+    real = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    return _laid_over(real, _TINY)
+
+
+def _laid_over(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `values` in which each dotted key of `changes` has its new value."""
+    result = copy.deepcopy(values)
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        section = result
+        for part in sections:
+            section = section[part]
+        section[name] = copy.deepcopy(value)
+    return result

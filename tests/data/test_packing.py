@@ -1,0 +1,196 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reconv.artifacts import DataReport, Manifest
+from reconv.data import packing
+from reconv.data.arrays import PreparedData
+from reconv.data.packing import prepare, stratified_choice
+from reconv.data.sources import SOURCES, fetch
+from reconv.errors import DataError
+from reconv.params import DataParams, Params
+
+RAW, PREPARED = Path("raw"), Path("prepared")
+
+
+@pytest.fixture
+def data(params: Params) -> DataParams:
+    """Of folder:images."""
+    return params.data
+
+
+@pytest.fixture
+def images(write_image_folder: Callable[..., Path]) -> Path:
+    return write_image_folder(Path("images"))
+
+
+def fetch_and_prepare(data: DataParams) -> tuple[Manifest, DataReport]:
+    fetch(data.source, RAW, lambda _: None)
+    return prepare(data, RAW, PREPARED)
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_each_class_is_split_by_the_same_share(images: Path, data: DataParams) -> None:
+    manifest, report = fetch_and_prepare(data)
+
+    # Of 20 images of a class 5 are for the test, of the other 15 round(3.75) for validation.
+    assert report.images_per_class == {
+        "train": {"left": 11, "middle": 11, "right": 11},
+        "validation": {"left": 4, "middle": 4, "right": 4},
+        "test": {"left": 5, "middle": 5, "right": 5},
+    }
+    assert manifest.counts == {"train": 33, "validation": 12, "test": 15}
+    assert manifest.image_shape == (8, 8, 1)
+    assert manifest.class_names == ("left", "middle", "right")
+
+
+def test_no_image_is_lost_or_in_two_splits(images: Path, data: DataParams) -> None:
+    _, report = fetch_and_prepare(data)
+
+    prepared = PreparedData(PREPARED)
+    packed = [image.tobytes() for image in (*prepared.development.images, *prepared.test.images)]
+    assert len(set(packed)) == len(packed) == 60
+    assert report.duplicates_across == {"train-validation": 0, "train-test": 0, "validation-test": 0}
+
+
+def test_labels_stay_with_their_images(images: Path, data: DataParams) -> None:
+    fetch_and_prepare(data)
+
+    development = PreparedData(PREPARED).development
+    brightest = development.images[..., 0].mean(axis=1).reshape(-1, 4, 2).mean(axis=2)  # of column pairs 01, 23, ..
+    shifted = development.images[:, :, 1:7, 0].mean(axis=1).reshape(-1, 3, 2).mean(axis=2)
+    assert brightest.shape == (45, 4)
+    np.testing.assert_array_equal(shifted.argmax(axis=1), development.labels)
+
+
+def test_same_seed_gives_the_same_bytes(images: Path, data: DataParams) -> None:
+    fetch_and_prepare(data)
+    first = content_of(PREPARED)
+    shutil.rmtree(PREPARED)
+    fetch_and_prepare(data)
+
+    assert content_of(PREPARED) == first
+
+
+def test_another_seed_gives_another_split(images: Path, data: DataParams) -> None:
+    first, _ = fetch_and_prepare(data)
+    tests = PreparedData(PREPARED).test.images.copy()
+
+    fetch_and_prepare(data.model_copy(update={"seed": 1}))
+
+    assert not np.array_equal(PreparedData(PREPARED).test.images, tests)
+    assert first.counts == PreparedData(PREPARED).manifest.counts
+
+
+def test_mean_and_deviation_are_of_the_training_images_alone(images: Path, data: DataParams) -> None:
+    manifest, _ = fetch_and_prepare(data)
+
+    train = PreparedData(PREPARED).train.images.astype(np.float64)
+    np.testing.assert_allclose(manifest.mean, train.mean(axis=(0, 1, 2)))
+    np.testing.assert_allclose(manifest.std, train.std(axis=(0, 1, 2)))
+    assert manifest.mean != pytest.approx(PreparedData(PREPARED).development.images.mean(), rel=1e-6)
+
+
+def test_statistics_do_not_depend_on_the_chunk(images: Path, data: DataParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = fetch_and_prepare(data.model_copy(update={"channels": 3}))
+    monkeypatch.setattr(packing, "_STATISTICS_CHUNK", 7)
+    chunked, _ = fetch_and_prepare(data.model_copy(update={"channels": 3}))
+
+    assert (chunked.mean, chunked.std) == (whole.mean, whole.std)
+    assert len(whole.mean) == 3
+
+
+def test_duplicates_within_and_across_splits_are_found(images: Path, data: DataParams) -> None:
+    for folder in images.iterdir():
+        first, *others = sorted(folder.iterdir())
+        for path in others:
+            shutil.copy(first, path)
+
+    _, report = fetch_and_prepare(data)
+
+    assert report.duplicates_within == {"train": 30, "validation": 9, "test": 12}
+    assert report.duplicates_across == {"train-validation": 12, "train-test": 15, "validation-test": 15}
+    assert ("train", 0, "validation", 0) in report.examples
+
+
+def test_class_that_is_too_small_for_the_split_is_named(images: Path, data: DataParams) -> None:
+    for path in sorted((images / "middle").iterdir())[2:]:
+        path.unlink()
+
+    with pytest.raises(DataError, match='class "middle" has 1 images left, must have at least 2 .*validation'):
+        fetch_and_prepare(data)
+
+
+def test_altered_raw_file_is_refused(images: Path, data: DataParams) -> None:
+    fetch(data.source, RAW, lambda _: None)
+    np.save(RAW / "labels.npy", np.zeros(60, np.int64))
+
+    with pytest.raises(DataError, match=r"labels\.npy is not the file that was fetched"):
+        prepare(data, RAW, PREPARED)
+
+
+def test_image_that_changed_after_fetch_is_refused(images: Path, data: DataParams) -> None:
+    fetch(data.source, RAW, lambda _: None)
+    shutil.copy(images / "left" / "000.png", images / "right" / sorted((images / "right").iterdir())[0].name)
+
+    with pytest.raises(DataError, match="changed since it was listed"):
+        prepare(data, RAW, PREPARED)
+
+
+def test_raw_of_another_source_is_refused(images: Path, data: DataParams) -> None:
+    fetch(data.source, RAW, lambda _: None)
+
+    with pytest.raises(DataError, match=r"raw holds folder:images, data\.source names mnist: run `dvc repro fetch`"):
+        prepare(data.model_copy(update={"source": "mnist"}), RAW, PREPARED)
+
+
+def test_manifest_is_written_last(images: Path, data: DataParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch_and_prepare(data)
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DataReport, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        prepare(data, RAW, PREPARED)
+
+    assert not (PREPARED / "manifest.json").exists()
+
+
+class PublishedSource:
+    def fetch(self, raw: Path, say: Callable[[str], None]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+        rng = np.random.default_rng(0)
+        return ("a", "b"), {
+            "train-images.npy": rng.integers(0, 256, (40, 9, 13, 3), dtype=np.uint8),
+            "train-labels.npy": np.arange(40) % 2,
+            "test-images.npy": rng.integers(0, 256, (10, 9, 13, 3), dtype=np.uint8),
+            "test-labels.npy": np.arange(10) % 2,
+        }
+
+
+def test_published_test_images_stay_as_they_are(data: DataParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "published", PublishedSource())
+
+    manifest, _ = fetch_and_prepare(data.model_copy(update={"source": "published"}))
+
+    _, published = PublishedSource().fetch(RAW, print)
+    test = PreparedData(PREPARED).test
+    np.testing.assert_array_equal(test.images, published["test-images.npy"])
+    np.testing.assert_array_equal(test.labels, published["test-labels.npy"])
+    assert manifest.counts == {"train": 30, "validation": 10, "test": 10}
+    assert manifest.image_shape == (9, 13, 3)
+
+
+@pytest.mark.parametrize(("share", "num_chosen"), [(0.01, 1), (0.5, 5), (0.99, 9)])
+def test_some_of_each_class_are_chosen_and_never_all(share: float, num_chosen: int) -> None:
+    labels = np.repeat([0, 1], 10)
+
+    chosen = stratified_choice(labels, share, 0, ("a", "b"), "data.test")
+
+    assert np.bincount(labels[chosen]).tolist() == [num_chosen, num_chosen]

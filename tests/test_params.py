@@ -1,0 +1,186 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from reconv.errors import ParamsError
+from reconv.params import Params, load_params
+
+
+@pytest.fixture
+def load(params_values: dict[str, Any]) -> Callable[..., Params]:
+    """load("recipe.lr", 20): the tiny params.yaml with one value changed (or removed), written and loaded."""
+
+    def write_and_load(key: str, value: Any = None, remove: bool = False) -> Params:
+        *sections, name = key.split(".")
+        section = params_values
+        for part in sections:
+            section = section[part]
+        if remove:
+            del section[name]
+        else:
+            section[name] = value
+        Path("params.yaml").write_text(yaml.safe_dump(params_values), encoding="utf-8")
+        return load_params()
+
+    return write_and_load
+
+
+def test_the_repositorys_params_are_valid(repository: Path) -> None:
+    params = load_params(repository / "params.yaml")
+
+    assert set(params.search.space) == {"cnn", "feedforward"}
+
+
+def test_missing_file_says_where_to_run() -> None:
+    with pytest.raises(ParamsError, match=r"params\.yaml is missing: run in the project's folder"):
+        load_params()
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "data: [unclosed", "\x00"])
+def test_file_that_holds_no_sections_is_refused(text: str) -> None:
+    Path("params.yaml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(ParamsError, match=r"params\.yaml"):
+        load_params()
+
+
+@pytest.mark.parametrize("key", ["recipe.speed", "colour", "search.space.cnn.lr.step", "models.cnn.depth"])
+def test_unknown_key_is_named_in_full(load: Callable[..., Params], key: str) -> None:
+    with pytest.raises(ParamsError, match="unknown key") as refusal:
+        load(key, 1)
+
+    assert key in str(refusal.value).replace(".loguniform", "")
+
+
+@pytest.mark.parametrize("key", ["recipe.lr", "data", "models.cnn.widths", "register.name"])
+def test_missing_key_is_named_in_full(load: Callable[..., Params], key: str) -> None:
+    with pytest.raises(ParamsError, match=f"{key}: missing"):
+        load(key, remove=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"),
+    [
+        ("data.validation", 1.2, "less than 1"),
+        ("data.validation", 0, "greater than 0"),
+        ("data.image_size", 4, "greater than or equal to 8"),
+        ("data.channels", 2, "'auto', 1 or 3"),
+        ("augment.flip", "sometimes", "boolean"),
+        ("recipe.lr", "fast", "number"),
+        ("recipe.lr", 20, "less than or equal to 10"),
+        ("recipe.lr", float("nan"), "less than or equal to 10"),
+        ("recipe.batch_size", 0, "greater than or equal to 1"),
+        ("recipe.batch_size", 1.5, "integer"),
+        ("recipe.precision", 16, "'auto', 'bf16' or 32"),
+        ("models.cnn.kernel_size", 4, "odd"),
+        ("models.cnn.pooling", "median", "'max', 'average' or 'strided'"),
+        ("models.cnn.dropout", 1, "less than 1"),
+        ("search.reduction_factor", 1, "greater than or equal to 2"),
+        ("train.num_seeds", None, "integer"),
+        ("compare.confidence", 1, "less than 1"),
+        ("resources.gpus_per_trial", -1, "greater than or equal to 0"),
+    ],
+)
+def test_value_out_of_bounds_is_named_with_key_and_bound(
+    load: Callable[..., Params], key: str, value: Any, bound: str
+) -> None:
+    with pytest.raises(ParamsError) as refusal:
+        load(key, value)
+
+    first_line = str(refusal.value).splitlines()[0]
+    assert first_line.startswith(f"{key} is {value!r}, must be ")
+    assert bound in first_line
+
+
+def test_every_mistake_is_told_at_once(load: Callable[..., Params], params_values: dict[str, Any]) -> None:
+    params_values["recipe"]["lr"] = -1
+
+    with pytest.raises(ParamsError, match=r"(?s)recipe\.lr is -1.*train\.num_seeds is 0"):
+        load("train.num_seeds", 0)
+
+
+def test_epochs_of_a_trial_must_fit_into_the_budget(load: Callable[..., Params]) -> None:
+    with pytest.raises(ParamsError, match=r"max_epochs \(50\) <= budget_epochs \(4\)"):
+        load("search.max_epochs", 50)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1e-3", "0.1e-2", "1.e-3"])
+def test_exponent_without_a_point_is_a_number(params_values: dict[str, Any], text: str) -> None:
+    params_values["recipe"]["lr"] = "HERE"
+    Path("params.yaml").write_text(yaml.safe_dump(params_values).replace("HERE", text), encoding="utf-8")
+
+    assert load_params().recipe.lr == 1e-3
+
+
+def test_values_cannot_be_changed_afterwards(params: Params) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        params.recipe.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "reason"),
+    [
+        ("speed", {"uniform": [0.1, 0.2]}, "no such value"),
+        ("dropout", {"uniform": [0.4, 0.1]}, "below the second"),
+        ("dropout", {"uniform": [0.1, 0.1]}, "below the second"),
+        ("hidden", {"integer": [64, 32]}, "below the second"),
+        ("dropout", {"uniform": [0.0, 1.5]}, "less than 1"),
+        ("lr", {"loguniform": [1e-3, 100]}, "less than or equal to 10"),
+        ("lr", {"loguniform": [0, 1e-3]}, "greater than 0"),
+        ("pooling", {"choice": ["max", "median"]}, "'strided'"),
+        ("widths", {"choice": [[8], [8, 0]]}, "greater than or equal to 1"),
+        ("pooling", {"choice": []}, "at least 1 item"),
+        ("lr", {"normal": [0, 1]}, "unknown key"),
+        ("lr", {"uniform": [1e-3]}, "missing"),
+    ],
+)
+def test_search_space_that_no_trial_could_use_is_refused_by_its_full_key(
+    load: Callable[..., Params], name: str, domain: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ParamsError) as refusal:
+        load(f"search.space.cnn.{name}", domain)
+
+    assert f"search.space.cnn.{name}" in str(refusal.value)
+    assert reason in str(refusal.value).lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("batch_size", {"uniform": [32, 256]}),  # 32.7 images are no batch
+        ("hidden", {"loguniform": [8, 64]}),
+        ("kernel_size", {"integer": [3, 7]}),  # 4 is even
+        ("batch_norm", {"uniform": [0, 1]}),
+    ],
+)
+def test_range_of_which_only_the_bounds_are_valid_is_refused(
+    load: Callable[..., Params], name: str, domain: dict[str, Any]
+) -> None:
+    with pytest.raises(ParamsError, match=rf"search\.space\.cnn\.{name}"):
+        load(f"search.space.cnn.{name}", domain)
+
+
+def test_search_space_of_an_unknown_model_is_refused(load: Callable[..., Params]) -> None:
+    with pytest.raises(ParamsError, match=r"search\.space\.transformer: known models are cnn, feedforward"):
+        load("search.space.transformer", {"lr": {"uniform": [0.1, 0.2]}})
+
+
+def test_search_space_without_a_model_is_refused(load: Callable[..., Params]) -> None:
+    with pytest.raises(ParamsError, match=r"search\.space\.feedforward"):
+        load("search.space.feedforward", remove=True)
+
+
+def test_with_values_lays_them_over_recipe_and_network(params: Params) -> None:
+    recipe, network = params.with_values("cnn", {"lr": 0.5, "widths": [2], "pooling": "max"})
+
+    assert recipe == params.recipe.model_copy(update={"lr": 0.5})
+    assert network == params.models.cnn.model_copy(update={"widths": (2,), "pooling": "max"})
+
+
+@pytest.mark.parametrize("values", [{"lr": 20}, {"dropout": 1.5}, {"pooling": "median"}, {"speed": 1}])
+def test_with_values_refuses_what_params_yaml_would_not_take(params: Params, values: dict[str, Any]) -> None:
+    with pytest.raises(ParamsError, match=f"cnn.*{next(iter(values))}"):
+        params.with_values("cnn", values)
