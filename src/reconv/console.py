@@ -6,12 +6,13 @@ Libraries print into logs/STAGE.log instead. On an output that is no terminal th
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from reconv.artifacts import LOGS
+from reconv.training.observer import History
 
 _PLAIN_INTERVAL_SECONDS = 30.0
 _TERMINAL_INTERVAL_SECONDS = 0.2
@@ -110,8 +111,6 @@ class Progress:
         self.console.status(self.text())
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        if key not in self.epochs and epoch > 1:
-            self.done_before += epoch - 1
         self.epochs[key] = epoch
         self.on_metrics(key, metrics)
         self.console.status(self.text())
@@ -120,8 +119,16 @@ class Progress:
         self.ended.add(key)
         self.console.status(self.text())
 
-    def known(self, keys: set[str]) -> None:
-        pass
+    def resumed(self, history: History, ended: Set[str]) -> None:
+        for key, epochs in history.items():
+            self.names[key] = "an earlier trial"
+            for epoch, metrics in epochs.items():
+                self.epochs[key] = epoch
+                self.on_metrics(key, metrics)
+        self.ended |= ended
+        self.done_before = self.done
+        if self.done:
+            self.console.say(f"going on after {self.done} of {self.total_epochs} epochs")
 
     def on_metrics(self, key: str, metrics: Mapping[str, float]) -> None:
         raise NotImplementedError

@@ -5,20 +5,23 @@ from typing import Any
 
 from ray.tune import Callback
 
+from reconv.search.budget import BudgetedASHA
 from reconv.search.space import from_tune
 from reconv.training.observer import Observer
 
 
 class ReportToObserver(Callback):  # type: ignore[misc]
-    def __init__(self, observer: Observer, max_epochs: int) -> None:
+    def __init__(self, observer: Observer, scheduler: BudgetedASHA, max_epochs: int) -> None:
         self._observer = observer
+        self._scheduler = scheduler
         self._max_epochs = max_epochs
         self._is_first_step = True
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._is_first_step:  # of a resumed search: what had started after its last saved state is started anew
-            self._observer.known({trial.trial_id for trial in trials})
+        if self._is_first_step:
             self._is_first_step = False
+            history = {trial.trial_id: self._scheduler.history.get(trial.trial_id, {}) for trial in trials}
+            self._observer.resumed(history, {trial.trial_id for trial in trials if trial.is_finished()})
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._observer.started(trial.trial_id, f"trial {trial_number(trial):02d}", from_tune(trial.config))

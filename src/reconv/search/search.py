@@ -101,8 +101,8 @@ def _tune(
         checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         max_failures=_MAX_FAILURES_OF_A_TRIAL,
         raise_on_failed_trial=False,
-        callbacks=[ReportToObserver(observer, section.max_epochs)],
-        resume="AUTO+ERRORED",
+        callbacks=[ReportToObserver(observer, scheduler, section.max_epochs)],
+        resume="AUTO+ERRORED" if list((state / _EXPERIMENT).glob("experiment_state-*.json")) else None,
         verbose=0,
     )
     return analysis.trials, scheduler

@@ -5,12 +5,13 @@ MLflow observes: once a stage has started, a store that fails stops nothing.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from reconv.artifacts import PREPARED, Manifest, slug
+from reconv.training.observer import History
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -112,16 +113,16 @@ class StageRun(Record):
         self._last_epoch: dict[str, int] = {}
 
     @never_stops_training
-    def known(self, keys: set[str]) -> None:
+    def resumed(self, history: History, ended: Set[str]) -> None:
         """Join the nested runs that an interrupted stage left; those it does not go on with are deleted."""
         for run in self._nested():
             key = run.data.tags.get(_KEY, "")
-            if key not in keys:
+            if key not in history:
                 self._client.delete_run(run.info.run_id)
                 continue
             self._children[key] = Record(self._client, run.info.run_id, self.complain)
-            history = self._client.get_metric_history(run.info.run_id, "train/loss")
-            self._last_epoch[key] = max((metric.step for metric in history), default=0)
+            logged = self._client.get_metric_history(run.info.run_id, "train/loss")
+            self._last_epoch[key] = max((metric.step for metric in logged), default=0)
 
     def _nested(self) -> list["Run"]:
         return list(

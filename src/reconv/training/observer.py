@@ -1,7 +1,11 @@
 """Who watches trainings and trials as they go: the progress line and MLflow. Only the driver process calls it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Protocol
+
+
+History = Mapping[str, Mapping[int, Mapping[str, float]]]
+"""Key of a training -> epoch -> metrics."""
 
 
 class Observer(Protocol):
@@ -14,8 +18,9 @@ class Observer(Protocol):
     def finished(self, key: str, status: str) -> None:
         """It ended: `finished`, `stopped` (by the search), `diverged` or `failed`."""
 
-    def known(self, keys: set[str]) -> None:
-        """The trainings that an interrupted stage goes on with; any other it had started is forgotten."""
+    def resumed(self, history: History, ended: Set[str]) -> None:
+        """Called first. The trainings that an interrupted stage goes on with and what each reported, and which of them
+        ended; any other that it had started is forgotten. Empty for a stage that starts anew."""
 
 
 class Observers:
@@ -36,6 +41,6 @@ class Observers:
         for observer in self._observers:
             observer.finished(key, status)
 
-    def known(self, keys: set[str]) -> None:
+    def resumed(self, history: History, ended: Set[str]) -> None:
         for observer in self._observers:
-            observer.known(keys)
+            observer.resumed(history, ended)

@@ -48,7 +48,10 @@ def train_seeds(
         TrainingError: a training diverged, or its worker died more often than Ray retries.
     """
     pending = [job for job in jobs if not _done_file(state, job).exists()]
-    observer.known({_key(job) for job in jobs})
+    observer.resumed(
+        {_key(job): {int(row["epoch"]): row for row in _curve(state, job)} for job in jobs},
+        {_key(job) for job in jobs if job not in pending},
+    )
     if pending:
         _train_side_by_side(pending, data, state, resources.cpus_per_trial, session, observer)
     done = {job.seed: read_json(_done_file(state, job)) for job in jobs}
