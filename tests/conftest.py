@@ -40,6 +40,7 @@ _TINY: dict[str, Any] = {
     "augment.flip": False,  # mirrored, `left` would be `right`
     "recipe.batch_size": 16,
     "recipe.lr": 1e-2,
+    "recipe.warmup": 0.3,
     "recipe.precision": 32,
     "models.cnn.widths": [4, 8],
     "models.cnn.hidden": 8,

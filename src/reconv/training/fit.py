@@ -106,8 +106,9 @@ class ClassifierTraining(pl.LightningModule):
             lr=recipe.lr,
             fused=True,
         )
-        steps = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.warmup)
+        steps = max(3, int(self.trainer.estimated_stepping_batches))
+        warmup = max(recipe.warmup, 1.5 / steps)  # the schedule divides by warmup * steps - 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reconv.artifacts import Metrics, TrainingCost, write_bytes, write_json
+from reconv.data.arrays import PreparedData
+from reconv.evaluation.evaluate import confusion_rows, evaluate, predict_logits
+from reconv.models.classifier import load_classifier, new_classifier, weights_as_bytes
+from reconv.params import Params
+
+COST = TrainingCost(
+    device_seconds=(2.0, 4.0), wall_seconds=5.0, images_per_second=100.0, device="cpu", precision="32-true"
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folders(params: Params, prepared: PreparedData) -> dict[int, Path]:
+    """Untrained classifiers of two seeds."""
+    made = {seed: Path(f"seed-{seed}") for seed in range(2)}
+    for seed, path in made.items():
+        torch.manual_seed(seed)
+        classifier = new_classifier("cnn", params.models.cnn, prepared.manifest)
+        write_bytes(path / "weights.safetensors", weights_as_bytes(classifier))
+        write_json(path / "model.json", classifier.arguments)
+    return made
+
+
+@pytest.fixture
+def outcome(folders: dict[int, Path], prepared: PreparedData, params: Params) -> tuple[pd.DataFrame, Metrics]:
+    return evaluate(folders, prepared, COST, params.evaluate)
+
+
+def test_the_table_has_a_row_for_each_seed_and_test_image(
+    outcome: tuple[pd.DataFrame, Metrics], prepared: PreparedData
+) -> None:
+    table, _ = outcome
+
+    assert list(table.columns) == ["seed", "image", "label", "logit_0", "logit_1", "logit_2"]
+    assert len(table) == 2 * len(prepared.test)
+    for _, rows in table.groupby("seed"):
+        assert rows["image"].tolist() == list(range(len(prepared.test)))
+        assert rows["label"].tolist() == prepared.test.labels.tolist()
+
+
+def test_measures_are_those_of_each_classifier_by_itself(
+    outcome: tuple[pd.DataFrame, Metrics], folders: dict[int, Path], prepared: PreparedData
+) -> None:
+    _, metrics = outcome
+    labels = torch.from_numpy(prepared.test.labels)
+
+    for index, path in enumerate(folders.values()):
+        with torch.inference_mode():
+            logits = load_classifier(path)(torch.from_numpy(prepared.test.images))
+        accuracy = (logits.argmax(1) == labels).double().mean().item()
+        assert metrics.accuracy.seeds[index] == pytest.approx(accuracy)
+        assert metrics.nll.seeds[index] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), 1e-5)
+
+
+def test_accuracy_is_the_mean_of_its_classes_when_these_are_of_one_size(
+    outcome: tuple[pd.DataFrame, Metrics], prepared: PreparedData
+) -> None:
+    _, metrics = outcome
+
+    assert tuple(metrics.accuracy_per_class) == prepared.manifest.class_names
+    assert np.mean(list(metrics.accuracy_per_class.values())) == pytest.approx(metrics.accuracy.mean)
+
+
+def test_costs_are_of_one_classifier(outcome: tuple[pd.DataFrame, Metrics]) -> None:
+    _, metrics = outcome
+
+    assert metrics.device_seconds == 3.0
+    assert metrics.num_parameters > 0
+    assert metrics.multiply_adds > 0
+    assert list(metrics.latency_ms) == ["1"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_predictions_do_not_depend_on_the_batch_size(
+    folders: dict[int, Path], prepared: PreparedData, batch_size: int
+) -> None:
+    classifier = load_classifier(folders[0])
+
+    logits = predict_logits(classifier, prepared.test, batch_size, CPU)
+
+    np.testing.assert_allclose(logits, predict_logits(classifier, prepared.test, 15, CPU), atol=1e-5)
+    assert logits.dtype == np.float32
+
+
+def test_confusion_has_the_names_of_actual_and_predicted_classes() -> None:
+    predictions = pd.DataFrame({"label": [0, 1], "logit_0": [1.0, 3.0], "logit_1": [2.0, 1.0]})
+
+    rows = confusion_rows(predictions, ("cat", "dog"))
+
+    assert rows.to_dict("list") == {"actual": ["cat", "dog"], "predicted": ["dog", "cat"]}

@@ -1,0 +1,94 @@
+"""The final training over several seeds, on a real Ray session."""
+
+import json
+
+import pytest
+
+from reconv.errors import TrainingError
+from reconv.training.cluster import ray_session
+from reconv.training.job import jobs_for
+from reconv.training.seeds import train_seeds, write_trained
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+class Recorder:
+    def __init__(self):
+        self.epochs, self.history, self.ended = [], {}, {}
+
+    def started(self, key, name, values):
+        pass
+
+    def epoch(self, key, epoch, metrics):
+        self.epochs.append((key, epoch))
+
+    def finished(self, key, status):
+        self.ended[key] = status
+
+    def resumed(self, history, ended):
+        self.history = history
+
+
+@pytest.fixture(scope="module")
+def session():
+    from reconv.params import ResourcesParams
+
+    resources = ResourcesParams(ray_address=None, tracking_uri=None, cpus_per_trial=1, gpus_per_trial="auto")
+    with ray_session(resources, num_trainings=3) as session:
+        yield session
+
+
+def run(params, prepared, session, state, recorder, values=None, seeds=None):
+    jobs = [job for job in jobs_for("cnn", params, values or {}) if seeds is None or job.seed in seeds]
+    return train_seeds(jobs, prepared, state, params.resources, session, recorder)
+
+
+def test_every_seed_is_trained_and_written(make_params, prepared, session, tmp_path):
+    params = make_params({"train.num_seeds": 3})
+    recorder = Recorder()
+    trained, cost = run(params, prepared, session, tmp_path / "state", recorder)
+    assert sorted(recorder.epochs) == [(f"seed-{seed}", epoch) for seed in range(3) for epoch in (1, 2)]
+    assert len({one.weights.read_bytes() for one in trained}) == 3
+    assert len(cost.device_seconds) == 3
+
+    write_trained(trained, cost, tmp_path / "out")
+    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert names == {"curves.csv", "cost.json"} | {
+        f"seed-{seed}/{name}" for seed in range(3) for name in ("model.json", "weights.safetensors")
+    }
+    assert json.loads((tmp_path / "out" / "seed-0" / "model.json").read_text())["model"] == "cnn"
+
+
+def test_what_is_finished_is_not_trained_again(make_params, prepared, session, tmp_path):
+    params = make_params()
+    run(params, prepared, session, tmp_path / "state", Recorder(), seeds={0})
+    recorder = Recorder()
+    trained, _ = run(params, prepared, session, tmp_path / "state", recorder)
+    assert {key for key, _ in recorder.epochs} == {"seed-1"}
+    assert {key: sorted(epochs) for key, epochs in recorder.history.items()} == {"seed-0": [1, 2], "seed-1": []}
+    assert [one.seed for one in trained] == [0, 1]
+
+
+def test_an_interrupted_seed_goes_on_from_its_checkpoint_to_the_same_weights(make_params, prepared, session, tmp_path):
+    params = make_params({"train.max_epochs": 3, "models.cnn.dropout": 0.3})
+    whole, _ = run(params, prepared, session, tmp_path / "whole", Recorder(), seeds={0})
+
+    class KilledAfterFirstEpoch(Recorder):
+        def epoch(self, key, epoch, metrics):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(params, prepared, session, tmp_path / "state", KilledAfterFirstEpoch(), seeds={0})
+    recorder = Recorder()
+    resumed, _ = run(params, prepared, session, tmp_path / "state", recorder, seeds={0})
+    assert sorted(recorder.history["seed-0"]) == [1]
+    assert recorder.epochs[0][1] > 1
+    assert resumed[0].weights.read_bytes() == whole[0].weights.read_bytes()
+
+
+def test_a_training_that_diverges_says_which_value_to_change(make_params, prepared, session, tmp_path):
+    params = make_params({"recipe.lr": 10.0, "recipe.weight_decay": 10.0, "models.cnn.batch_norm": False, "train.max_epochs": 9})
+    recorder = Recorder()
+    with pytest.raises(TrainingError, match=r"recipe\.lr"):
+        run(params, prepared, session, tmp_path / "state", recorder)
+    assert "diverged" in recorder.ended.values()
