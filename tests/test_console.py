@@ -105,13 +105,23 @@ def test_speed_is_that_of_the_trainings_that_still_run(stream: io.StringIO) -> N
     assert "1,000 images/s" in progress.text()
 
 
-def test_epochs_before_an_interruption_do_not_count_as_speed(stream: io.StringIO, clock: list[float]) -> None:
+def test_epochs_before_an_interruption_are_told_and_do_not_count_as_speed(
+    stream: io.StringIO, clock: list[float]
+) -> None:
     progress = TrainProgress(Console("train", "cnn", stream), num_seeds=1, max_epochs=10)
+    progress.resumed({"seed-0": dict.fromkeys(range(1, 8), TRAINING)}, set())
     progress.started("seed-0", "seed 0", {})
     clock[0] += 10
     progress.epoch("seed-0", 8, TRAINING)
 
+    assert "going on after 7 of 10 epochs" in stream.getvalue()
     assert progress.text().endswith("0:20 left")
+
+
+def test_a_stage_that_starts_anew_says_nothing_of_going_on(stream: io.StringIO) -> None:
+    TrainProgress(Console("train", "cnn", stream), num_seeds=1, max_epochs=10).resumed({}, set())
+
+    assert stream.getvalue() == ""
 
 
 def test_progress_says_so_before_the_first_epoch(stream: io.StringIO) -> None:

@@ -1,6 +1,7 @@
 """The final training over several seeds, on a real Ray session."""
 
 import json
+import time
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_what_is_finished_is_not_trained_again(make_params, prepared, session, t
 
 
 def test_an_interrupted_seed_goes_on_from_its_checkpoint_to_the_same_weights(make_params, prepared, session, tmp_path):
-    params = make_params({"train.max_epochs": 3, "models.cnn.dropout": 0.3})
+    params = make_params({"train.max_epochs": 40, "models.cnn.dropout": 0.3})
     whole, _ = run(params, prepared, session, tmp_path / "whole", Recorder(), seeds={0})
 
     class KilledAfterFirstEpoch(Recorder):
@@ -79,15 +80,21 @@ def test_an_interrupted_seed_goes_on_from_its_checkpoint_to_the_same_weights(mak
 
     with pytest.raises(KeyboardInterrupt):
         run(params, prepared, session, tmp_path / "state", KilledAfterFirstEpoch(), seeds={0})
+    time.sleep(2)  # its worker is killed, not waited for
     recorder = Recorder()
     resumed, _ = run(params, prepared, session, tmp_path / "state", recorder, seeds={0})
-    assert sorted(recorder.history["seed-0"]) == [1]
+    done = sorted(recorder.history["seed-0"])
+    assert done[0] == 1
+    assert sorted(done + [epoch for _, epoch in recorder.epochs if epoch not in done]) == [*range(1, 41)]
     assert recorder.epochs[0][1] > 1
+    assert [row["epoch"] for row in resumed[0].curve] == [*range(1, 41)]
     assert resumed[0].weights.read_bytes() == whole[0].weights.read_bytes()
 
 
 def test_a_training_that_diverges_says_which_value_to_change(make_params, prepared, session, tmp_path):
-    params = make_params({"recipe.lr": 10.0, "recipe.weight_decay": 10.0, "models.cnn.batch_norm": False, "train.max_epochs": 9})
+    params = make_params(
+        {"recipe.lr": 10.0, "recipe.weight_decay": 10.0, "models.cnn.batch_norm": False, "train.max_epochs": 9}
+    )
     recorder = Recorder()
     with pytest.raises(TrainingError, match=r"recipe\.lr"):
         run(params, prepared, session, tmp_path / "state", recorder)

@@ -123,6 +123,8 @@ class StageRun(Record):
             self._children[key] = Record(self._client, run.info.run_id, self.complain)
             logged = self._client.get_metric_history(run.info.run_id, "train/loss")
             self._last_epoch[key] = max((metric.step for metric in logged), default=0)
+            for epoch, metrics in sorted(history[key].items()):
+                self.epoch(key, epoch, metrics)  # what it had not logged when it was interrupted
 
     def _nested(self) -> list["Run"]:
         return list(

@@ -3,6 +3,7 @@
 An interrupted stage goes on: `state` holds each seed's last checkpoint and each finished seed's weights and curve.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Iterator
@@ -99,27 +100,28 @@ def _train_side_by_side(
         checkpoint = state / f"{_key(job)}.ckpt"
         observer.started(_key(job), f"seed {job.seed}", {"seed": job.seed})
         running[worker.remote(job, data.folder, checkpoint, num_threads)] = job
-    while running:
-        (stream,), _ = ray.wait(list(running), num_returns=1)
-        job = running[stream]
-        try:
-            message = ray.get(next(stream))
-        except StopIteration:
-            del running[stream]
-            continue
-        except ray.exceptions.RayError as error:
-            raise TrainingError(f"the training of {job.model}, seed {job.seed}, failed: {error}") from None
-        if isinstance(message, str):
-            observer.finished(_key(job), "diverged")
-            raise TrainingError(message)
-        if isinstance(message, EpochResult):
-            row = {"epoch": message.epoch, **message.as_metrics()}
-            curve = [*(r for r in _curve(state, job) if r["epoch"] < message.epoch), row]
-            write_json(state / f"{_key(job)}.curve.json", curve)
-            observer.epoch(_key(job), message.epoch, message.as_metrics())
-        else:
-            _keep(state, job, message, began, session.cpus_per_training)
-            observer.finished(_key(job), "finished")
+    try:
+        while running:
+            (stream,), _ = ray.wait(list(running), num_returns=1)
+            job = running[stream]
+            try:
+                message = ray.get(next(stream))
+            except StopIteration:
+                del running[stream]
+                continue
+            except ray.exceptions.RayError as error:
+                raise TrainingError(f"the training of {job.model}, seed {job.seed}, failed: {error}") from None
+            if isinstance(message, str):
+                observer.finished(_key(job), "diverged")
+                raise TrainingError(message)
+            if isinstance(message, EpochResult):
+                observer.epoch(_key(job), message.epoch, message.as_metrics())
+            else:
+                _keep(state, job, message, began, session.cpus_per_training)
+                observer.finished(_key(job), "finished")
+    finally:
+        for stream in running:
+            ray.cancel(stream, force=True)
 
 
 def _keep(state: Path, job: TrainingJob, result: FitResult, began: float, cpus: float) -> None:
@@ -152,11 +154,16 @@ def _train_and_report(
 
     torch.set_num_threads(num_threads)
     data = PreparedData(prepared)
+    state = checkpoint.parent
     messages: SimpleQueue[EpochResult | FitResult | str | BaseException] = SimpleQueue()
 
     def on_epoch(result: EpochResult, save: SaveCheckpoint) -> None:
-        with atomic(checkpoint) as temporary:
-            save(temporary)
+        if math.isfinite(result.train_loss):
+            # The curve goes first: where a checkpoint is, every epoch before it stands in the curve.
+            row = {"epoch": result.epoch, **result.as_metrics()}
+            write_json(_curve_file(state, job), [*(r for r in _curve(state, job) if r["epoch"] < result.epoch), row])
+            with atomic(checkpoint) as temporary:
+                save(temporary)
         messages.put(result)
 
     def run() -> None:
@@ -186,6 +193,10 @@ def _done_file(state: Path, job: TrainingJob) -> Path:
     return state / f"{_key(job)}.json"
 
 
+def _curve_file(state: Path, job: TrainingJob) -> Path:
+    return state / f"{_key(job)}.curve.json"
+
+
 def _curve(state: Path, job: TrainingJob) -> list[dict[str, float]]:
-    path = state / f"{_key(job)}.curve.json"
+    path = _curve_file(state, job)
     return read_json(path) if path.exists() else []

@@ -1,0 +1,37 @@
+"""A copy of the pipeline in a folder of its own, for tests that run it as a user does."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The caller's, less what says where to run."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "RECONV_VERBOSE")}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}", "CI": "true", **changes}
+
+
+def copy_pipeline(repository: Path, to: Path) -> None:
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(repository / name, to)
+    for name in ("pipeline", "src"):
+        shutil.copytree(repository / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=to, env=environment(), check=True)
+
+
+def change_params(folder: Path, changes: dict[str, Any]) -> None:
+    """Lay `changes` (by dotted key) over params.yaml in `folder`."""
+    path = folder / "params.yaml"
+    values = yaml.safe_load(path.read_text())
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    path.write_text(yaml.safe_dump(values, sort_keys=False))

@@ -1,0 +1,104 @@
+"""A small made-up outcome of both models, with class names that a careless page or table would trip over."""
+
+import pandas as pd
+import pytest
+
+from reconv.artifacts import Budget, DataReport, Interval, Manifest, McNemar, Metrics, Score, Verdict
+from reconv.report.page import Contents
+
+MODELS = ("cnn", "feedforward")
+CLASS_NAMES = ("<script>x", 'a & "b"', "plain")
+
+
+@pytest.fixture
+def verdict() -> Verdict:
+    return Verdict(
+        accuracy={"cnn": 0.912, "feedforward": 0.856},
+        accuracy_interval={"cnn": Interval(low=0.9, high=0.92), "feedforward": Interval(low=0.84, high=0.87)},
+        difference=0.056,
+        difference_interval=Interval(low=0.04, high=0.07),
+        confidence=0.95,
+        mcnemar=McNemar(only_cnn=70, only_feedforward=14, p_value=1e-9),
+        budgets={
+            model: Budget(budget_epochs=24, spent_epochs=24 - index, device_seconds=60.0, num_trials=9)
+            for index, model in enumerate(MODELS)
+        },
+        better_classes=2,
+        num_classes=3,
+        winner="cnn",
+        text="The CNN is worth it here: +5.6 points <of accuracy>.",
+    )
+
+
+@pytest.fixture
+def metrics() -> dict[str, Metrics]:
+    return {
+        model: Metrics(
+            accuracy=Score(mean=accuracy, std=0.01, seeds=(accuracy, accuracy)),
+            nll=Score(mean=0.25, std=0.0, seeds=(0.25, 0.25)),
+            ece=Score(mean=0.02, std=0.0, seeds=(0.02, 0.02)),
+            accuracy_per_class=dict.fromkeys(CLASS_NAMES, accuracy),
+            num_parameters=parameters,
+            multiply_adds=1_000_000,
+            latency_ms={"1": 0.5, "256": 20.0},
+            device_seconds=42.0,
+        )
+        for model, accuracy, parameters in (("cnn", 0.912, 123_456), ("feedforward", 0.856, 654_321))
+    }
+
+
+@pytest.fixture
+def tables() -> dict[str, pd.DataFrame]:
+    """curves, trials and confusion of one model."""
+    return {
+        "curves": pd.DataFrame(
+            {
+                "seed": [0, 0, 1, 1],
+                "epoch": [1, 2, 1, 2],
+                "train/loss": [1.0, 0.5, 1.1, 0.6],
+                "train/accuracy": [0.5, 0.8, 0.4, 0.7],
+            }
+        ),
+        "trials": pd.DataFrame(
+            {"trial": [1, 2], "epochs": [1, 4], "status": ["stopped", "finished"], "validation/accuracy": [0.6, 0.9]}
+        ),
+        "confusion": pd.DataFrame(
+            {"actual": [*CLASS_NAMES, CLASS_NAMES[0]], "predicted": [*CLASS_NAMES, CLASS_NAMES[1]]}
+        ),
+    }
+
+
+@pytest.fixture
+def described(manifest: Manifest) -> Manifest:
+    """Of the images with these classes."""
+    return manifest.model_copy(update={"class_names": CLASS_NAMES, "source": "folder:<images>"})
+
+
+@pytest.fixture
+def data_report() -> DataReport:
+    return DataReport(
+        images_per_class={split: dict.fromkeys(CLASS_NAMES, 7) for split in ("train", "validation", "test")},
+        duplicates_within={"train": 1, "validation": 0, "test": 0},
+        duplicates_across={"train-test": 2},
+        examples=(("train", 0, "test", 1),),
+    )
+
+
+@pytest.fixture
+def contents(
+    verdict: Verdict,
+    metrics: dict[str, Metrics],
+    tables: dict[str, pd.DataFrame],
+    described: Manifest,
+    data_report: DataReport,
+) -> Contents:
+    return Contents(
+        verdict=verdict,
+        metrics=metrics,
+        curves=dict.fromkeys(MODELS, tables["curves"]),
+        trials=dict.fromkeys(MODELS, tables["trials"]),
+        confusion=dict.fromkeys(MODELS, tables["confusion"]),
+        manifest=described,
+        data_report=data_report,
+        commit="0123abc",
+    )

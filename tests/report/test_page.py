@@ -1,0 +1,137 @@
+import dataclasses
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from reconv.artifacts import (
+    PREPARED,
+    DataReport,
+    Manifest,
+    Metrics,
+    Verdict,
+    evaluate_dir,
+    search_dir,
+    train_dir,
+    write_csv,
+)
+from reconv.evaluation.evaluate import confusion_rows
+from reconv.report.figures import confusion_matrices
+from reconv.report.page import Contents, collect, render
+
+MODELS = ("cnn", "feedforward")
+
+
+class Page(HTMLParser):
+    """What a browser makes of the page: its visible text, its tags, what it would load."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[str] = []
+        self.resources: list[str] = []
+        self.ids: set[str] = set()
+        self._hidden = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._hidden = tag in ("script", "style")
+        for name, value in attrs:
+            if name in ("src", "href", "data", "action", "srcset") and value:
+                self.resources.append(value)
+            if name == "id" and value:
+                self.ids.add(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self._hidden = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.text += data
+
+
+@pytest.fixture
+def page(contents: Contents) -> Page:
+    return Page(render(contents))
+
+
+def test_it_begins_with_the_verdict(page: Page, verdict: Verdict) -> None:
+    assert verdict.text in page.text
+    assert page.text.index(verdict.text) < page.text.index("Both models")
+
+
+def test_the_measures_of_both_models_are_shown(page: Page) -> None:
+    shown = ("91.20%", "85.60%", "90.00% to 92.00%", "123,456", "654,321", "24 of 24", "23 of 24", "0123abc")
+
+    assert [value for value in shown if value not in page.text] == []
+
+
+def test_every_class_is_shown_as_it_is_named(page: Page, described: Manifest) -> None:
+    for name in described.class_names:
+        assert page.text.count(name) >= 2  # accuracies and counts
+    assert "folder:<images>" in page.text
+
+
+def test_class_names_are_never_markup(contents: Contents, page: Page) -> None:
+    renamed = contents.manifest.model_copy(update={"class_names": ("one", "two", "plain")})
+    harmless = Page(render(dataclasses.replace(contents, manifest=renamed, data_report=_renamed(contents))))
+
+    assert page.tags == harmless.tags
+    assert "<script>x" not in render(contents)
+
+
+def _renamed(contents: Contents) -> DataReport:
+    counts = {split: dict.fromkeys(("one", "two", "plain"), 7) for split in contents.data_report.images_per_class}
+    return contents.data_report.model_copy(update={"images_per_class": counts})
+
+
+def test_it_asks_no_other_place_for_anything(page: Page) -> None:
+    assert [resource for resource in page.resources if not resource.startswith(("#", "data:"))] == []
+    assert not {"img", "iframe", "object", "embed"} & set(page.tags)
+
+
+def test_all_figures_are_there(page: Page) -> None:
+    assert {"figure-difference", "figure-curves", "figure-trials", "figure-confusion"} <= page.ids
+
+
+def test_confusion_is_a_share_of_each_actual_class(contents: Contents) -> None:
+    figure = confusion_matrices(contents.confusion, contents.manifest.class_names)
+
+    assert len(figure.data) == len(MODELS)
+    assert figure.data[0].z.tolist() == [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_a_class_without_predictions_is_an_empty_row(contents: Contents) -> None:
+    table = {"cnn": contents.confusion["cnn"].iloc[:1]}
+
+    figure = confusion_matrices(table, contents.manifest.class_names)
+
+    assert figure.data[0].z.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "class_names",
+    [("cat", "dog", "fox"), ("0", "1", "2"), ("01", "02", "1.0"), ("NA", "null", "None"), ("True", "False", " a")],
+)
+def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
+    contents: Contents,
+    metrics: dict[str, Metrics],
+    tables: dict[str, pd.DataFrame],
+    class_names: tuple[str, ...],
+) -> None:
+    logits = {f"logit_{k}": [float(k == label) for label in range(3)] for k in range(3)}
+    rows = confusion_rows(pd.DataFrame({"label": [0, 1, 2], **logits}), class_names)
+    for model in MODELS:
+        write_csv(train_dir(model) / "curves.csv", tables["curves"])
+        write_csv(search_dir(model) / "trials.csv", tables["trials"])
+        write_csv(evaluate_dir(model) / "confusion.csv", rows)
+    contents.manifest.model_copy(update={"class_names": class_names}).save(PREPARED / "manifest.json")
+    contents.data_report.save(PREPARED / "data_report.json")
+
+    collected = collect(contents.verdict, metrics, MODELS, "commit")
+
+    pd.testing.assert_frame_equal(collected.curves["cnn"], tables["curves"])
+    figure = confusion_matrices(collected.confusion, collected.manifest.class_names)
+    assert figure.data[0].z.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
