@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from reconv.artifacts import COMPARE, Budget, Metrics, evaluate_dir, search_dir, write_json, write_text
-from reconv.evaluation.compare import BASELINE, CNN, compare
+from reconv.artifacts import BASELINE, CNN, COMPARE, Budget, Metrics, evaluate_dir, search_dir, write_json, write_text
+from reconv.evaluation.compare import compare
 from reconv.report.page import collect, render
 from reconv.stage import stage
 from reconv.tracking.opening import git_commit

@@ -3,6 +3,7 @@
 A file is complete or absent: it is written under a temporary name in its folder, flushed to the disk, then renamed.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from reconv.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
@@ -28,6 +30,9 @@ COMPARE = RESULTS / "compare"
 REGISTERED = RESULTS / "register.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
 LOGS = Path("logs")
+
+CNN, BASELINE = "cnn", "feedforward"
+"""The two models that are compared."""
 
 
 def search_dir(model: str) -> Path:
@@ -97,6 +102,19 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path} cannot be read ({error}): delete it and run `dvc repro`.") from None
 
 
+def write_array(path: Path, array: "NDArray[Any]") -> None:
+    """`array` as .npy; nothing is pickled."""
+    import numpy as np
+
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        try:
+            np.save(file, array, allow_pickle=False)
+        except OSError as error:
+            if error.errno is None:  # numpy's "N requested and M written" means a full disk, but does not say so
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            raise
+
+
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
@@ -109,8 +127,12 @@ def write_parquet(path: Path, table: "pd.DataFrame") -> None:
 
 def clear_dir(path: Path) -> Path:
     """An empty folder at `path`."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
+    for child in path.iterdir():  # the folder itself may be a mount
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
     return path
 
 

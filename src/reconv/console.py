@@ -50,7 +50,7 @@ class Console:
         if not self._is_terminal:
             print(self._head + text, file=self._stream, flush=True)
             return
-        width = os.get_terminal_size(self._stream.fileno()).columns
+        width = os.get_terminal_size(self._stream.fileno()).columns or 80
         self._stream.write(_CLEAR_LINE + (self._head + text)[: width - 1])
         self._stream.flush()
         self._has_status = True

@@ -8,23 +8,35 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from reconv.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+# Strict: `true` is no number, "3" is none either.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+Probability = Annotated[Number, Field(ge=0, lt=1)]
+Integer = Annotated[int, Field(strict=True)]
+PositiveInt = Annotated[Integer, Field(ge=1)]
+NonNegativeInt = Annotated[Integer, Field(ge=0)]
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class Section(BaseModel):
     """A part of params.yaml: unknown keys are refused, values cannot be changed afterwards."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataParams(Section):
@@ -32,7 +44,7 @@ class DataParams(Section):
     validation: Share
     seed: NonNegativeInt
     test: Share
-    image_size: Annotated[int, Field(ge=8, le=1024)]
+    image_size: Annotated[Integer, Field(ge=8, le=1024)]
     channels: Literal["auto", 1, 3]
 
 
@@ -42,8 +54,8 @@ class AugmentParams(Section):
 
 
 class RecipeParams(Section):
-    lr: Annotated[float, Field(gt=0, le=10)]
-    weight_decay: Annotated[float, Field(ge=0, le=10)]
+    lr: Annotated[Number, Field(gt=0, le=10)]
+    weight_decay: Annotated[Number, Field(ge=0, le=10)]
     batch_size: PositiveInt
     label_smoothing: Probability
     warmup: Share
@@ -53,7 +65,7 @@ class RecipeParams(Section):
 class CnnParams(Section):
     widths: Widths
     convolutions: PositiveInt
-    kernel_size: Annotated[int, Field(ge=1)]
+    kernel_size: PositiveInt
     pooling: Literal["max", "average", "strided"]
     batch_norm: bool
     residual: bool
@@ -84,24 +96,60 @@ class ModelsParams(Section):
 
 
 class Uniform(Section):
-    uniform: tuple[float, float]
+    uniform: tuple[Number, Number]
+
+    @property
+    def examples(self) -> list[Any]:
+        low, high = self.uniform
+        return [low, (low + high) / 2, high]
 
 
 class LogUniform(Section):
-    loguniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    loguniform: tuple[Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]]
+
+    @property
+    def examples(self) -> list[Any]:
+        low, high = self.loguniform
+        return [low, (low * high) ** 0.5, high]
 
 
-class Integer(Section):
+class IntegerRange(Section):
     """Whole numbers from the first to the second, both included."""
 
-    integer: tuple[int, int]
+    integer: tuple[Integer, Integer]
+
+    @property
+    def examples(self) -> list[Any]:
+        low, high = self.integer
+        return [low, min(low + 1, high), high]
 
 
 class Choice(Section):
     choice: Annotated[tuple[Any, ...], Field(min_length=1)]
 
+    @property
+    def examples(self) -> list[Any]:
+        return list(self.choice)
 
-Domain = Uniform | LogUniform | Integer | Choice
+
+def _only_key(value: Any) -> str | None:
+    return next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
+
+
+Domain = Annotated[
+    Annotated[Uniform, Tag("uniform")]
+    | Annotated[LogUniform, Tag("loguniform")]
+    | Annotated[IntegerRange, Tag("integer")]
+    | Annotated[Choice, Tag("choice")],
+    Discriminator(
+        _only_key,
+        custom_error_type="domain",
+        custom_error_message=(
+            "must be one of {uniform: [low, high]}, {loguniform: [low, high]}, {integer: [low, high]}, "
+            "{choice: [value, ...]}"
+        ),
+    ),
+]
 Space = dict[str, Domain]
 
 
@@ -109,7 +157,7 @@ class SearchParams(Section):
     budget_epochs: PositiveInt
     max_epochs: PositiveInt
     grace_epochs: PositiveInt
-    reduction_factor: Annotated[int, Field(ge=2)]
+    reduction_factor: Annotated[Integer, Field(ge=2)]
     reproducible: bool
     seed: NonNegativeInt
     space: dict[str, Space]
@@ -135,9 +183,9 @@ class EvaluateParams(Section):
 
 
 class CompareParams(Section):
-    confidence: Annotated[float, Field(ge=0.5, lt=1)]
-    num_resamples: Annotated[int, Field(ge=100)]
-    budget_tolerance: Annotated[float, Field(ge=0, lt=1)]
+    confidence: Annotated[Number, Field(ge=0.5, lt=1)]
+    num_resamples: Annotated[Integer, Field(ge=100)]
+    budget_tolerance: Annotated[Number, Field(ge=0, lt=1)]
     seed: NonNegativeInt
 
 
@@ -149,7 +197,7 @@ class ResourcesParams(Section):
     ray_address: str | None
     tracking_uri: str | None
     cpus_per_trial: PositiveInt
-    gpus_per_trial: Literal["auto"] | Annotated[float, Field(ge=0)]
+    gpus_per_trial: Literal["auto"] | Annotated[Number, Field(ge=0)]
 
 
 class Params(Section):
@@ -166,16 +214,29 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _space_is_of_known_values(self) -> "Params":
+        models = list(ModelsParams.model_fields)
+        for model in {*self.search.space} ^ {*models}:
+            problem = "missing" if model in models else f"known models are {', '.join(models)}"
+            raise ValueError(f"search.space.{model}: {problem}")
         for model, space in self.search.space.items():
-            if model not in ModelsParams.model_fields:
-                raise ValueError(f"search.space.{model}: known models are {', '.join(ModelsParams.model_fields)}")
-            network = self.network(model)
-            known = [*RecipeParams.model_fields, *type(network).model_fields]
+            known = [*RecipeParams.model_fields, *type(self.network(model)).model_fields]
             for name, domain in space.items():
-                _check_domain(f"search.space.{model}.{name}", name, domain, known)
-                for value in _sample_values(domain):
-                    self.with_values(model, {name: value})
+                self._check_domain(f"search.space.{model}.{name}", model, name, domain, known)
         return self
+
+    def _check_domain(self, key: str, model: str, name: str, domain: Domain, known: list[str]) -> None:
+        """Both bounds and a value between them, or each choice, must be valid for `name`."""
+        if name not in known:
+            raise ValueError(f"{key}: no such value, known are {', '.join(known)}")
+        examples = domain.examples
+        if not isinstance(domain, Choice) and not examples[0] < examples[-1]:
+            raise ValueError(f"{key} is [{examples[0]}, {examples[-1]}]: the first bound must lie below the second")
+        for value in examples:
+            try:
+                self.with_values(model, {name: value})
+            except ParamsError as error:
+                reason = str(error).splitlines()[0].removeprefix(f"models.{model}: ")
+                raise ValueError(f"{key}: {reason}") from None
 
     def network(self, model: str) -> NetworkParams:
         """The section models.MODEL."""
@@ -195,20 +256,7 @@ class Params(Section):
             recipe = RecipeParams(**{**self.recipe.model_dump(), **recipe_values})
             return recipe, type(network)(**{**network.model_dump(), **network_values})
         except ValidationError as error:
-            raise ParamsError(_explain(error, prefix=f"a value for {model}: ")) from None
-
-
-def _check_domain(key: str, name: str, domain: Domain, known: list[str]) -> None:
-    if name not in known:
-        raise ValueError(f"{key}: no such value, known are {', '.join(known)}")
-    low, high = (_sample_values(domain)[0], _sample_values(domain)[-1])
-    if not isinstance(domain, Choice) and low >= high:
-        raise ValueError(f"{key} is [{low}, {high}]: the first bound must lie below the second")
-
-
-def _sample_values(domain: Domain) -> list[Any]:
-    """The bounds of a range, or each choice: when these are valid, every value between is."""
-    return list(next(iter(domain.model_dump().values())))
+            raise ParamsError(f"models.{model}: {_explain(error)}") from None
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -243,28 +291,24 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise ParamsError(_explain(error)) from None
 
 
-def _explain(error: ValidationError, prefix: str = "") -> str:
+def _explain(error: ValidationError) -> str:
     """One line per mistake: key, value, bound; then the remedy."""
-    return prefix + "\n".join(_lines(error)) + "\nChange it in params.yaml."
+    return "\n".join(_lines(error)) + "\nChange it in params.yaml."
 
 
 def _lines(error: ValidationError) -> list[str]:
     lines: dict[str, str] = {}
     for detail in error.errors():
-        # Members of a union are tried in turn and stand in the location by class name: not the user's concern.
-        parts = [
-            str(part) for part in detail["loc"] if not re.match(r"^(Uniform|LogUniform|Integer|Choice)$", str(part))
-        ]
-        key = ".".join(part for part in parts if not part.startswith(("literal[", "constrained-", "tuple[", "float")))
+        # The members of a union stand in the location by their type, and a domain by its tag: not the user's concern.
+        parts = [str(part) for part in detail["loc"] if not re.match(r"literal\[|constrained-|float$|int$", str(part))]
+        key = ".".join(part for before, part in zip(["", *parts], parts, strict=False) if part != before)
+        message = re.sub(r"^(Value error, |Input should be |must be )", "", detail["msg"])
         if detail["type"] == "extra_forbidden":
             lines.setdefault(key, f"{key}: unknown key, not one of its section")
         elif detail["type"] == "missing":
             lines.setdefault(key, f"{key}: missing")
-        elif not key:
-            lines.setdefault(detail["msg"], detail["msg"].removeprefix("Value error, "))
+        elif detail["type"] == "value_error" and isinstance(detail["input"], dict):  # of a section as a whole
+            lines.setdefault(key, f"{key}: {message}" if key else message)
         else:
-            bound = (
-                detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("must be ")
-            )
-            lines[key] = f"{key} is {detail['input']!r}, must be {bound}"
+            lines[key] = f"{key} is {detail['input']!r}, must be {message}"
     return list(lines.values())

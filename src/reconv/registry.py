@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import Metrics, Registration, Verdict, dvc_hashes, seed_dir
+from reconv.artifacts import BASELINE, CNN, Metrics, Registration, Verdict, dvc_hashes, seed_dir
 from reconv.data.arrays import PreparedData
-from reconv.evaluation.compare import BASELINE, CNN
 from reconv.params import Params
 from reconv.tracking.opening import git_commit, model_name
 from reconv.tracking.outcomes import test_metrics

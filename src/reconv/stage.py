@@ -63,7 +63,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             console.say("interrupted. Run the same command to go on; nothing that was finished is lost.")
             _leave(_INTERRUPTED)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
                 _report_our_mistake(console, log)
             place = Path(error.filename).resolve() if error.filename else Path.cwd()
             console.say(

@@ -190,7 +190,7 @@ def test_diverging_training_names_the_learning_rate_after_its_epoch_was_seen(
     recipe = job.recipe.model_copy(update={"lr": HUGE_LR})
     seen: list[EpochResult] = []
 
-    with pytest.raises(TrainingError, match=r"feedforward is (nan|inf) after epoch 1: recipe\.lr \(1e\+30\)"):
+    with pytest.raises(TrainingError, match=r"feedforward's loss is (nan|inf) after epoch 1: recipe\.lr \(1e\+30\)"):
         run(TrainingJob(job.model, job.network, recipe, job.augment, 3, 0), lambda epoch, _: seen.append(epoch))
 
     assert [epoch.epoch for epoch in seen] == [1]

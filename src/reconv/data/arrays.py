@@ -33,6 +33,7 @@ class PreparedData:
         self.folder = folder.resolve()
         self.manifest = Manifest.load(folder / "manifest.json")
         self.report = DataReport.load(folder / "data_report.json")
+        self._maps: dict[str, NDArray[Any]] = {}
 
     @property
     def train(self) -> Split:
@@ -60,15 +61,18 @@ class PreparedData:
         return Split(images[start:stop], labels[start:stop])
 
     def _map(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+        if name in self._maps:
+            return self._maps[name]
         path = self.folder / name
         try:
             # "c": private pages if written to, so that torch takes the array as it is; it never is.
             array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise DataError(f"{path} cannot be mapped ({error}): run `dvc repro --force prepare`.") from None
         if array.shape != shape or array.dtype != dtype:
             raise DataError(
                 f"{path} is {array.dtype} {array.shape}, must be {np.dtype(dtype)} {shape}: "
                 "run `dvc repro --force prepare`."
             )
+        self._maps[name] = array
         return array

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,8 @@ from PIL import Image, ImageOps
 from reconv.data.folder import FORMATS, MAX_PIXELS, read_image_bytes
 from reconv.errors import DataError
 
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
+_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own guard, by default at another number
 Channels = Literal["auto", 1, 3]
 
 
@@ -56,7 +56,7 @@ def _decode(path: Path, expected_sha256: str, image_size: int, channels: int) ->
         try:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
-                upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
+                upright = Image.fromarray((np.asarray(upright).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
             plain = upright.convert("L" if channels == 1 else "RGB")
             resized = ImageOps.fit(plain, (image_size, image_size), Image.Resampling.BILINEAR)
         except (OSError, ValueError, SyntaxError) as error:
@@ -66,9 +66,7 @@ def _decode(path: Path, expected_sha256: str, image_size: int, channels: int) ->
 
 def _open(content: bytes, path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)  # reads the header only
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} cannot be decoded ({error})") from None
     if image.width * image.height > MAX_PIXELS:

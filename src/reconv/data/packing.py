@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import DataReport, Manifest, RawSource, atomic, clear_dir
+from reconv.artifacts import DataReport, Manifest, RawSource, clear_dir, write_array
 from reconv.data.decoding import decode_all
 from reconv.data.folder import FolderSource
 from reconv.data.sources import source_of, verify_raw
@@ -44,8 +44,7 @@ def prepare(params: DataParams, raw: Path, prepared: Path) -> tuple[Manifest, Da
     clear_dir(prepared)
     for name, split in (("development", (images, labels)), ("test", test)):
         for kind, array in zip(("images", "labels"), split, strict=True):
-            with atomic(prepared / f"{name}-{kind}.npy") as temporary, temporary.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
+            write_array(prepared / f"{name}-{kind}.npy", array)
     report = _report(
         {
             "train": (images[:num_train], labels[:num_train]),

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import RawSource, atomic, sha256_of_file
+from reconv.artifacts import RawSource, sha256_of_file, write_array
 from reconv.data.folder import FolderSource
 from reconv.data.idx import IdxSource
 from reconv.data.torchvision_sets import TorchvisionSource
@@ -87,8 +87,7 @@ def fetch(spec: str, raw: Path, say: Say) -> RawSource:
     index.unlink(missing_ok=True)
     class_names, arrays = source.fetch(raw, say)
     for name, array in arrays.items():
-        with atomic(raw / name) as temporary, temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
+        write_array(raw / name, array)
     for stale in set(raw.iterdir()) - {raw / name for name in arrays}:
         if stale.name != ".gitignore" and stale.is_file():
             stale.unlink()

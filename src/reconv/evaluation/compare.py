@@ -4,13 +4,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.artifacts import Budget, Interval, McNemar, Metrics, Verdict
+from reconv.artifacts import BASELINE, CNN, Budget, Interval, McNemar, Metrics, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.statistics import mcnemar, paired_bootstrap
 from reconv.params import CompareParams
-
-CNN = "cnn"
-BASELINE = "feedforward"
 
 
 def compare(

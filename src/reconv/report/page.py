@@ -45,11 +45,16 @@ def collect(verdict: Verdict, metrics: dict[str, Metrics], models: tuple[str, ..
         metrics=metrics,
         curves={model: pd.read_csv(train_dir(model) / "curves.csv") for model in models},
         trials={model: pd.read_csv(search_dir(model) / "trials.csv") for model in models},
-        confusion={model: pd.read_csv(evaluate_dir(model) / "confusion.csv") for model in models},
+        confusion={model: read_confusion(evaluate_dir(model) / "confusion.csv") for model in models},
         manifest=Manifest.load(PREPARED / "manifest.json"),
         data_report=DataReport.load(PREPARED / "data_report.json"),
         commit=commit,
     )
+
+
+def read_confusion(path: Path) -> pd.DataFrame:
+    """Class names stay text, also those that look like a number or a missing value."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def render(contents: Contents) -> str:

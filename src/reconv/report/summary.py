@@ -1,7 +1,6 @@
 """The table at the end of a run."""
 
-from reconv.artifacts import COMPARE, Metrics, Registration, TrainingCost, Verdict
-from reconv.evaluation.compare import BASELINE, CNN
+from reconv.artifacts import BASELINE, CNN, COMPARE, Metrics, Registration, TrainingCost, Verdict
 
 _COLUMN = 20
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from reconv.params import Choice, Integer, LogUniform, NetworkParams, RecipeParams, Space, Uniform
+from reconv.params import Choice, IntegerRange, LogUniform, NetworkParams, RecipeParams, Space, Uniform
 
 _PLAIN = (bool, int, float, str, type(None))
 _JSON = "json:"
@@ -20,7 +20,7 @@ def to_tune(space: Space) -> dict[str, Any]:
                 domains[name] = tune.uniform(low, high)
             case LogUniform(loguniform=(low, high)):
                 domains[name] = tune.loguniform(low, high)
-            case Integer(integer=(low, high)):
+            case IntegerRange(integer=(low, high)):
                 domains[name] = tune.randint(low, high + 1)
             case Choice(choice=choices):
                 domains[name] = tune.choice([_encode(choice) for choice in choices])
@@ -43,8 +43,7 @@ def default_point(space: Space, recipe: RecipeParams, network: NetworkParams) ->
 def _contains(domain: Any, value: Any) -> bool:
     if isinstance(domain, Choice):
         return _encode(value) in [_encode(choice) for choice in domain.choice]
-    low, high = next(iter(domain.model_dump().values()))
-    return bool(low <= value <= high)
+    return bool(domain.examples[0] <= value <= domain.examples[-1])
 
 
 def _encode(value: Any) -> Any:

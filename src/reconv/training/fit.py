@@ -50,6 +50,7 @@ def fit(
         devices=1,
         precision=precision,
         callbacks=[_EpochReport(curve, on_epoch)],
+        limit_val_batches=None if validation is not None else 0,
         # The batches of an epoch are drawn from (seed, epoch), so each epoch has its own loader.
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
@@ -60,6 +61,8 @@ def fit(
     )
     data = _DeviceData(job, train, validation, device)
     trainer.fit(training, datamodule=data, ckpt_path=str(resume_from) if resume_from else None, weights_only=True)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in training.parameters()):
+        raise _diverged(job, f"weights are no longer finite after epoch {job.epochs}")
     return FitResult(
         weights=weights_as_bytes(training.classifier),
         arguments=training.classifier.arguments,
@@ -121,16 +124,18 @@ class _Sums:
     def reset(self) -> None:
         self._loss: Tensor | float = 0.0
         self._hits: Tensor | float = 0.0
-        self._count = 0
+        self.num_images = 0
 
     def add(self, mean_loss: Tensor, logits_BK: Tensor, labels_B: Tensor) -> None:
         self._loss = self._loss + mean_loss.detach() * len(labels_B)
         self._hits = self._hits + (logits_BK.detach().argmax(1) == labels_B).sum()
-        self._count += len(labels_B)
+        self.num_images += len(labels_B)
 
     def means(self) -> tuple[float, float] | None:
         """Loss and accuracy; None if there were no images."""
-        return (float(self._loss) / self._count, float(self._hits) / self._count) if self._count else None
+        if not self.num_images:
+            return None
+        return float(self._loss) / self.num_images, float(self._hits) / self.num_images
 
 
 class _DeviceData(pl.LightningDataModule):
@@ -171,20 +176,22 @@ class _EpochReport(pl.Callback):
         validation = pl_module.sums["validation"].means()
         assert train is not None
         seconds = time.perf_counter() - self._started
-        num_images = trainer.num_training_batches * pl_module.job.recipe.batch_size
         result = EpochResult(
             epoch=trainer.current_epoch + 1,
             train_loss=train[0],
             train_accuracy=train[1],
             validation_loss=validation[0] if validation else None,
             validation_accuracy=validation[1] if validation else None,
-            images_per_second=num_images / (self._trained or seconds),
+            images_per_second=pl_module.sums["train"].num_images / (self._trained or seconds),
             seconds=seconds,
         )
         self._curve.append(result)
         self._on_epoch(result, trainer.save_checkpoint)
         if not torch.isfinite(torch.tensor(result.train_loss)):
-            raise TrainingError(
-                f"the loss of {pl_module.job.model} is {result.train_loss} after epoch {result.epoch}: "
-                f"recipe.lr ({pl_module.job.recipe.lr:g}) is too high for it, lower it in params.yaml."
-            )
+            raise _diverged(pl_module.job, f"loss is {result.train_loss} after epoch {result.epoch}")
+
+
+def _diverged(job: TrainingJob, what: str) -> TrainingError:
+    return TrainingError(
+        f"the {job.model}'s {what}: recipe.lr ({job.recipe.lr:g}) is too high for it, lower it in params.yaml."
+    )

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Set
 from typing import Any, Protocol
 
-
 History = Mapping[str, Mapping[int, Mapping[str, float]]]
 """Key of a training -> epoch -> metrics."""
 
