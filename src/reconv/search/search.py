@@ -48,7 +48,9 @@ def search(
         TUNE_GLOBAL_CHECKPOINT_S="1",
     )
     cpus = session.num_cpus if params.search.reproducible else session.cpus_per_training
-    trials, scheduler = _tune(model, params, data, state, observer, {"cpu": cpus, "gpu": session.gpus_per_training})
+    room = 1 if params.search.reproducible else session.room
+    resources = {"cpu": cpus, "gpu": session.gpus_per_training}
+    trials, scheduler = _tune(model, params, data, state, observer, resources, room)
     if scheduler.has_failed or not scheduler.history:
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
         reason = _last_line(failed.error_file) if failed else "no trial reported a result"
@@ -74,6 +76,7 @@ def _tune(
     state: Path,
     observer: Observer,
     resources: dict[str, float],
+    room: int,
 ) -> tuple[list[Any], Any]:
     """Ray Tune's trials, and the scheduler with what each reported."""
     from ray import tune
@@ -95,7 +98,8 @@ def _tune(
         search_alg=searcher,
         scheduler=scheduler,
         num_samples=-1,
-        max_concurrent_trials=1 if section.reproducible else None,
+        # No suggestion is made before there is room for it, so that it is made knowing every result until then.
+        max_concurrent_trials=room,
         resources_per_trial=resources,
         reuse_actors=True,
         checkpoint_config=tune.CheckpointConfig(num_to_keep=1),

@@ -14,12 +14,11 @@ from reconv.params import ResourcesParams
 
 _CONNECT_SECONDS = 10
 # What trials and trainings pass through the object store is a few MB of weights: images are mapped from their files.
-_LOCAL_OPTIONS: dict[str, Any] = {
-    "include_dashboard": False,
-    "object_store_memory": 256 * 2**20,
-    # Workers import torch and Lightning (6 s) as soon as they start, while the driver imports what it needs.
-    "_system_config": {"preload_python_modules": ["reconv.training.fit"]},
-}
+_LOCAL_OPTIONS: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+# Workers import torch and Lightning (6 s) as soon as they start, while the driver imports what it needs.
+_PRELOAD = {"preload_python_modules": ["reconv.training.fit"]}
+# Ray Tune asks for workers with an environment of its own: any that were there before only take the cores from them.
+_NO_EARLY_WORKERS = {"prestart_worker_first_driver": False}
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -39,12 +38,20 @@ class Session:
     cpus_per_training: float
     gpus_per_training: float
 
+    @property
+    def room(self) -> int:
+        """How many trainings can run at once."""
+        slots = [self.num_cpus / self.cpus_per_training]
+        if self.gpus_per_training:
+            slots.append(self.num_gpus / self.gpus_per_training)
+        return max(1, int(min(slots) + 1e-6))
+
 
 @contextmanager
 def ray_session(resources: ResourcesParams, num_trainings: int | None = None) -> Iterator[Session]:
     """Connect to the cluster that RAY_ADDRESS or resources.ray_address names, or start Ray on this machine.
 
-    `num_trainings` is how many there are to run, None for as many as there is room for.
+    `num_trainings` is how many there are to run; None for a search, which runs as many as there is room for.
 
     Raises:
         UnavailableError: nothing answers at the address.
@@ -61,7 +68,9 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
         _check_reachable(address)
     import ray
 
-    options = _LOCAL_OPTIONS if address == "local" else {}
+    options: dict[str, Any] = {}
+    if address == "local":
+        options = {**_LOCAL_OPTIONS, "_system_config": _PRELOAD if num_trainings else _NO_EARLY_WORKERS}
     try:
         ray.init(address, log_to_driver=False, configure_logging=False, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
