@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
 
 from reconv.errors import DataError
 
@@ -276,7 +276,7 @@ class Metrics(Artifact):
     ece: Score
     """Expected calibration error over 15 bins of equal width."""
     accuracy_per_class: dict[str, float]
-    """Mean over seeds."""
+    """Mean over seeds. In the file a list of pairs, which `dvc metrics` leaves out of its table."""
     num_parameters: int
     multiply_adds: int
     """Of one image's forward pass."""
@@ -284,6 +284,15 @@ class Metrics(Artifact):
     """Batch size -> median milliseconds of one forward pass on this machine."""
     device_seconds: float
     """Of training, mean over seeds."""
+
+    @field_validator("accuracy_per_class", mode="before")
+    @classmethod
+    def _from_pairs(cls, value: Any) -> Any:
+        return dict(value) if isinstance(value, list) else value
+
+    @field_serializer("accuracy_per_class")
+    def _as_pairs(self, value: dict[str, float]) -> list[tuple[str, float]]:
+        return list(value.items())
 
 
 class Interval(Artifact):
@@ -324,7 +333,6 @@ class Verdict(Artifact):
             "difference_low": self.difference_interval.low,
             "difference_high": self.difference_interval.high,
             "mcnemar_p": self.mcnemar.p_value,
-            **{f"{model}_accuracy": accuracy for model, accuracy in self.accuracy.items()},
         }
 
 

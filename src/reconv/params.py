@@ -133,6 +133,8 @@ class Choice(Section):
 
 
 def _only_key(value: Any) -> str | None:
+    if isinstance(value, Section):
+        value = value.model_dump()
     return next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
 
 

@@ -100,10 +100,11 @@ def confusion_matrices(confusion: dict[str, pd.DataFrame], class_names: tuple[st
 def _styled(figure: go.Figure, height: int) -> go.Figure:
     return figure.update_layout(
         height=height,
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        margin={"l": 10, "r": 10, "t": 50, "b": 10},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(128,128,128,0.08)",
         font={"family": "system-ui, sans-serif", "color": "#777"},
-        legend={"orientation": "h", "y": 1.14},
+        legend={"orientation": "h", "y": 1.2},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "rgba(128,128,128,0.5)", "activecolor": "#777"},
         colorway=list(COLOURS.values()),
     )

@@ -120,6 +120,7 @@ def _experiment(client: "MlflowClient", uri: str, params: Params) -> str:
         return experiment_id
     local = Path("mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
     experiment_id = client.create_experiment(name, artifact_location=local and f"{local}/{name}")
+    client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
     client.set_experiment_tag(
         experiment_id,
         NOTE,

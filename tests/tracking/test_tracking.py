@@ -1,0 +1,100 @@
+"""The MLflow runs of a stage, in a real sqlite store."""
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from reconv.errors import UnavailableError
+from reconv.tracking.opening import check_tracking, end_pipeline_run, open_stage_run, tracking_uri
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def open_run(params, said):
+    """open_run("search", "cnn"): the context of a stage's run in the current folder's store."""
+
+    def opened(stage, model=None):
+        return open_stage_run(params, stage, model, said.append)
+
+    return opened
+
+
+@pytest.fixture
+def client(params):
+    return MlflowClient(tracking_uri(params.resources))
+
+
+def children(client, run_id):
+    experiment = client.get_run(run_id).info.experiment_id
+    return client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+
+
+def test_stages_share_a_pipeline_run_until_it_ends(open_run, client):
+    with open_run("prepare") as first, open_run("compare") as second:
+        assert first.parent.run_id == second.parent.run_id
+    end_pipeline_run(second)
+    assert client.get_run(second.parent.run_id).info.status == "FINISHED"
+    with open_run("prepare") as third:
+        assert third.parent.run_id != first.parent.run_id
+
+
+def test_an_interrupted_stage_joins_its_run_and_a_finished_one_gets_a_new(open_run, client):
+    with pytest.raises(KeyboardInterrupt), open_run("train", "cnn") as interrupted:
+        raise KeyboardInterrupt
+    assert client.get_run(interrupted.run_id).info.status == "KILLED"
+    with open_run("train", "cnn") as resumed:
+        assert resumed.run_id == interrupted.run_id
+        assert client.get_run(resumed.run_id).info.status == "RUNNING"
+    with open_run("train", "cnn") as again:
+        assert again.run_id != interrupted.run_id
+
+
+def test_a_failed_stage_is_marked(open_run, client):
+    with pytest.raises(ValueError, match="mistake"), open_run("prepare") as run:
+        raise ValueError("mistake")
+    assert client.get_run(run.run_id).info.status == "FAILED"
+
+
+def test_a_resumed_stage_joins_its_trials_logs_what_is_missing_and_forgets_the_rest(open_run, client):
+    with pytest.raises(KeyboardInterrupt), open_run("search", "cnn") as run:
+        run.resumed({}, set())
+        for key in ("kept", "lost"):
+            run.started(key, f"trial {key}", {"lr": 0.1})
+            run.epoch(key, 1, {"train/loss": 1.0})
+        raise KeyboardInterrupt
+    history = {"kept": {1: {"train/loss": 1.0}, 2: {"train/loss": 0.5}}}
+    with open_run("search", "cnn") as run:
+        run.resumed(history, set())
+        run.started("kept", "trial kept", {"lr": 0.1})
+        for epoch in (2, 3):
+            run.epoch("kept", epoch, {"train/loss": 0.5})
+        run.finished("kept", "finished")
+    (trial,) = children(client, run.run_id)
+    assert trial.info.run_name == "trial kept"
+    logged = client.get_metric_history(trial.info.run_id, "train/loss")
+    assert sorted((metric.step, metric.value) for metric in logged) == [(1, 1.0), (2, 0.5), (3, 0.5)]
+
+
+def test_a_store_that_fails_on_the_way_is_said_once_and_stops_nothing(open_run, client, said, monkeypatch):
+    with open_run("prepare") as run:
+        monkeypatch.setattr(run._client, "log_batch", lambda *args, **kwargs: 1 / 0)
+        for _ in range(3):
+            run.log_metrics({"a": 1.0})
+    assert len(said) == 1
+    assert "goes on without it" in said[0]
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "https://localhost:9"])
+def test_a_server_that_does_not_answer_is_named(params, monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UnavailableError, match=uri):
+        check_tracking(params.resources)
+
+
+def test_a_store_that_cannot_be_opened_is_named(params, monkeypatch, said):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/mlflow.db")
+    with pytest.raises(UnavailableError, match="dev/null"), open_stage_run(params, "fetch", None, said.append):
+        pass
