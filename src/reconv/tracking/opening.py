@@ -41,9 +41,9 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         UnavailableError: the tracking store cannot be reached.
     """
     uri = tracking_uri(params.resources)
-    client = _connect(uri)
     name = f"{stage} {model}" if model else stage
     try:
+        client = _connect(uri)
         experiment_id = _experiment(client, uri, params)
         pipeline = _pipeline_run(client, experiment_id, params)
         parent = Record(client, pipeline["run_id"], say)
