@@ -1,6 +1,6 @@
 # `make help` lists the commands. People, CI and schedules call the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint ui lock
+.PHONY: help setup repro test quick lint ui lock
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -27,6 +27,9 @@ repro: .venv/ready ## run the pipeline: whatever changed, from the images to the
 
 test: .venv/ready ## run the tests
 	@pytest
+
+quick: .venv/ready ## run the tests that take less than a minute together
+	@pytest -m "not slow"
 
 lint: .venv/ready ## ruff and mypy
 	@ruff check .

@@ -99,7 +99,8 @@ class Progress:
     def __init__(self, console: Console, total_epochs: int) -> None:
         self.console = console
         self.total_epochs = total_epochs
-        self.began = time.monotonic()
+        self.began: float | None = None
+        """When the first epoch started: what came before it says nothing about the time left."""
         self.epochs: dict[str, int] = {}
         self.names: dict[str, str] = {}
         self.ended: set[str] = set()
@@ -111,6 +112,8 @@ class Progress:
         self.console.status(self.text())
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
+        if self.began is None:
+            self.began = time.monotonic() - metrics["speed/epoch_seconds"]
         self.epochs[key] = epoch
         self.on_metrics(key, metrics)
         self.console.status(self.text())
@@ -142,7 +145,7 @@ class Progress:
 
     def time_left(self) -> str:
         new = self.done - self.done_before
-        if new <= 0:
+        if new <= 0 or self.began is None:
             return "starting"
         seconds = (time.monotonic() - self.began) / new * max(0, self.total_epochs - self.done)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
