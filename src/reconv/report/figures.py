@@ -98,6 +98,9 @@ def confusion_matrices(confusion: dict[str, pd.DataFrame], class_names: tuple[st
 
 
 def _styled(figure: go.Figure, height: int) -> go.Figure:
+    grid = "rgba(128,128,128,0.25)"
+    figure.update_xaxes(gridcolor=grid, zerolinecolor=grid)
+    figure.update_yaxes(gridcolor=grid, zerolinecolor=grid)
     return figure.update_layout(
         height=height,
         margin={"l": 10, "r": 10, "t": 50, "b": 10},
