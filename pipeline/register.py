@@ -16,4 +16,4 @@ if __name__ == "__main__":
 
         registration.save(REGISTERED)
         this.console.print(summary(verdict, metrics, costs, registration))
-    end_pipeline_run(this.run)
+    end_pipeline_run()

@@ -2,6 +2,6 @@
 
 import gc
 
-# Imports make hundreds of thousands of objects that stay: collecting garbage after every 700 of them takes a fifth of the
-# 6 s that torch and Lightning need, in every stage and every worker.
+# Imports make hundreds of thousands of objects that stay: collecting garbage after every 700 of them takes a fifth of
+# the 6 s that torch and Lightning need, in every stage and every worker.
 gc.set_threshold(100_000, 50, 50)

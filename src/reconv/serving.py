@@ -4,14 +4,12 @@ MLflow runs this file by itself ("models from code"), so that nothing is unpickl
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from numpy.typing import NDArray
 
 from reconv.models.classifier import load_classifier
 
@@ -24,8 +22,8 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]
         self._classifier = load_classifier(Path(context.artifacts[CLASSIFIER]))
         self._class_names = np.array(self._classifier.arguments["class_names"])
 
-    def predict(
-        self, context: PythonModelContext, model_input: NDArray[np.uint8], params: dict[str, Any] | None = None
+    def predict(  # type: ignore[no-untyped-def]  # MLflow would take a hint for a schema, and complain of it
+        self, context, model_input, params=None
     ) -> pd.DataFrame:
         """uint8 (images, height, width, channels) -> a row per image: class, confidence, every class's probability."""
         images = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.uint8))

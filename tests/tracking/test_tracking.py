@@ -33,9 +33,12 @@ def children(client, run_id):
 
 
 def test_stages_share_a_pipeline_run_until_it_ends(open_run, client):
-    with open_run("prepare") as first, open_run("compare") as second:
+    with open_run("prepare") as first:
+        assert client.get_run(first.parent.run_id).info.status == "RUNNING"
+    with open_run("compare") as second:
         assert first.parent.run_id == second.parent.run_id
-    end_pipeline_run(second)
+        assert client.get_run(first.parent.run_id).info.status == "RUNNING"
+    end_pipeline_run()
     assert client.get_run(second.parent.run_id).info.status == "FINISHED"
     with open_run("prepare") as third:
         assert third.parent.run_id != first.parent.run_id

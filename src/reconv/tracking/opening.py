@@ -46,6 +46,7 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         client = _connect(uri)
         experiment_id = _experiment(client, uri, params)
         pipeline = _pipeline_run(client, experiment_id, params)
+        client.update_run(pipeline["run_id"], status="RUNNING")
         parent = Record(client, pipeline["run_id"], say)
         run_id = _join_or_create(client, experiment_id, pipeline, name)
     except Exception as error:  # whatever the store's client raises
@@ -64,14 +65,14 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         if monitor is not None:
             monitor.finish()
         run.end(status)
+        parent.end(status)  # the next stage sets it running again; there may be none
         if status == "FINISHED":
             pipeline["stages"].pop(name, None)
             write_json(_PIPELINE, pipeline)
 
 
-def end_pipeline_run(run: StageRun) -> None:
+def end_pipeline_run() -> None:
     """The last stage calls it: the next stage to run starts a new pipeline run."""
-    run.parent.end("FINISHED")
     _PIPELINE.unlink(missing_ok=True)
 
 
@@ -139,19 +140,17 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
         pipeline: dict[str, Any] = read_json(_PIPELINE)
         if pipeline["key"] == key:
             return pipeline
-        if pipeline["uri"] == tracking_uri(params.resources):
-            client.set_terminated(pipeline["run_id"], "KILLED")
     commit = git_commit()
     run = client.create_run(
         experiment_id,
-        run_name=f"repro {time.strftime('%Y-%m-%d %H:%M')} {commit[:7]}".rstrip(),
+        run_name=f"repro {time.strftime('%m-%d %H:%M')} {commit[:7]}".rstrip(),
         tags={
             "mlflow.source.git.commit": commit,
             "mlflow.source.name": "dvc repro",
             NOTE: f"`dvc repro` of **{params.data.source}** at commit `{commit[:7] or 'none'}`: running.",
         },
     )
-    pipeline = {"key": key, "uri": tracking_uri(params.resources), "run_id": run.info.run_id, "stages": {}}
+    pipeline = {"key": key, "run_id": run.info.run_id, "stages": {}}
     Record(client, run.info.run_id, print).log_params(_flatten(params.model_dump(mode="json", by_alias=True)))
     write_json(_PIPELINE, pipeline)
     return pipeline
