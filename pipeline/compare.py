@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from reconv.artifacts import BASELINE, CNN, COMPARE, Budget, Metrics, evaluate_dir, search_dir, write_json, write_text
+from reconv.artifacts import BASELINE, CNN, COMPARE, Budget, Metrics, evaluate_dir, search_dir
 from reconv.evaluation.compare import compare
+from reconv.files import write_json, write_text
 from reconv.report.page import collect, render
 from reconv.stage import stage
 from reconv.tracking.opening import git_commit

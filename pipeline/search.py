@@ -2,9 +2,10 @@
 
 import sys
 
-from reconv.artifacts import clear_dir, resumable_dir, search_dir, write_csv, write_yaml
+from reconv.artifacts import resumable_dir, search_dir
 from reconv.console import SearchProgress
 from reconv.data.arrays import PreparedData
+from reconv.files import clear_dir, write_csv, write_yaml
 from reconv.search.search import search
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_search

@@ -2,9 +2,10 @@
 
 import sys
 
-from reconv.artifacts import clear_dir, read_yaml, resumable_dir, search_dir, train_dir
+from reconv.artifacts import resumable_dir, search_dir, train_dir
 from reconv.console import TrainProgress
 from reconv.data.arrays import PreparedData
+from reconv.files import clear_dir, read_yaml
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
 from reconv.training.cluster import ray_session

@@ -19,12 +19,13 @@ MODULES = sorted(
 )
 SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py"))
 
-BASE = {"errors", "params", "artifacts"}
+BASE = {"errors", "params", "artifacts", "files"}
 # Part of the package (a folder or a module) -> the parts, or single modules of them, that it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "params": {"errors"},
-    "artifacts": {"errors"},
+    "files": {"errors"},
+    "artifacts": {"errors", "files"},
     "console": {"artifacts", "training.observer"},
     "data": BASE,
     "models": BASE,
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
 OWNERS: dict[str, set[str]] = {
     "ray": {"training", "search"},
     "mlflow": {"tracking", "registry", "serving"},
-    "yaml": {"params", "artifacts"},
+    "yaml": {"params", "files"},
     "dvc": set(),
 }
 # Runs with torch and Lightning alone.
@@ -53,6 +54,7 @@ PLUMBING = {
     "errors",
     "params",
     "artifacts",
+    "files",
     "console",
     "stage",
     "tracking.opening",

@@ -5,23 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reconv.artifacts import (
-    Budget,
-    Manifest,
+from reconv.artifacts import Budget, Manifest, dvc_hashes, resumable_dir
+from reconv.errors import DataError
+from reconv.files import (
     atomic,
     clear_dir,
     digest_of,
-    dvc_hashes,
     read_json,
     read_yaml,
-    resumable_dir,
     slug,
     write_csv,
     write_json,
     write_parquet,
     write_yaml,
 )
-from reconv.errors import DataError
 
 BUDGET = Budget(budget_epochs=10, spent_epochs=9, device_seconds=1.5, num_trials=3)
 

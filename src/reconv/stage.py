@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconv.artifacts import RESULTS, write_json
+from reconv.artifacts import RESULTS
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
+from reconv.files import write_json
 from reconv.params import Params, load_params
 from reconv.tracking.opening import check_tracking, open_stage_run
 from reconv.tracking.record import StageRun

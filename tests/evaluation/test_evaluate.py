@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from reconv.artifacts import Metrics, TrainingCost, write_bytes, write_json
+from reconv.artifacts import Metrics, TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.evaluation.evaluate import confusion_rows, evaluate, predict_logits
+from reconv.files import write_bytes, write_json
 from reconv.models.classifier import load_classifier, new_classifier, weights_as_bytes
 from reconv.params import Params
 

@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 import torch
 
-from reconv.artifacts import Manifest, read_json, write_json
+from reconv.artifacts import Manifest
 from reconv.errors import DataError
+from reconv.files import read_json, write_json
 from reconv.models import MODELS
 from reconv.models.classifier import ImageClassifier, load_classifier, new_classifier, weights_as_bytes
 from reconv.params import Params

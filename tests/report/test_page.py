@@ -4,18 +4,9 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from reconv.artifacts import (
-    PREPARED,
-    DataReport,
-    Manifest,
-    Metrics,
-    Verdict,
-    evaluate_dir,
-    search_dir,
-    train_dir,
-    write_csv,
-)
+from reconv.artifacts import PREPARED, DataReport, Manifest, Metrics, Verdict, evaluate_dir, search_dir, train_dir
 from reconv.evaluation.evaluate import confusion_rows
+from reconv.files import write_csv
 from reconv.report.figures import confusion_matrices
 from reconv.report.page import Contents, collect, render
 

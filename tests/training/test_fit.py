@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from reconv.artifacts import write_bytes, write_json
 from reconv.data.arrays import PreparedData
 from reconv.errors import TrainingError
+from reconv.files import write_bytes, write_json
 from reconv.models.classifier import load_classifier
 from reconv.training.fit import fit
 from reconv.training.job import EpochResult, FitResult, OnEpoch, SaveCheckpoint, TrainingJob

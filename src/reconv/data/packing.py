@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import DataReport, Manifest, RawSource, clear_dir, write_array
+from reconv.artifacts import DataReport, Manifest, RawSource
 from reconv.data.decoding import decode_all
 from reconv.data.folder import FolderSource
 from reconv.data.sources import source_of, verify_raw
 from reconv.errors import DataError
+from reconv.files import clear_dir, write_array
 from reconv.params import DataParams
 
 _STATISTICS_CHUNK = 10_000

@@ -11,11 +11,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import RawSource, sha256_of_file, write_array
+from reconv.artifacts import RawSource
 from reconv.data.folder import FolderSource
 from reconv.data.idx import IdxSource
 from reconv.data.torchvision_sets import TorchvisionSource
 from reconv.errors import DataError, ParamsError
+from reconv.files import sha256_of_file, write_array
 
 Say = Callable[[str], None]
 

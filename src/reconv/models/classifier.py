@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from reconv.artifacts import Manifest, read_json
+from reconv.artifacts import Manifest
 from reconv.errors import DataError
+from reconv.files import read_json
 from reconv.models import MODELS
 from reconv.params import ModelsParams, NetworkParams
 

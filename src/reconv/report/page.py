@@ -9,16 +9,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from reconv.artifacts import (
-    PREPARED,
-    DataReport,
-    Manifest,
-    Metrics,
-    Verdict,
-    evaluate_dir,
-    search_dir,
-    train_dir,
-)
+from reconv.artifacts import PREPARED, DataReport, Manifest, Metrics, Verdict, evaluate_dir, search_dir, train_dir
 from reconv.report.figures import confusion_matrices, difference_interval, learning_curves, search_trials
 
 _TEMPLATES = Path(__file__).parent

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from reconv.artifacts import STATE, digest_of, dvc_hashes, read_json, slug, write_json
+from reconv.artifacts import STATE, dvc_hashes
 from reconv.errors import UnavailableError
+from reconv.files import digest_of, read_json, slug, write_json
 from reconv.params import Params, ResourcesParams
 from reconv.tracking.record import NOTE, PARENT, Record, StageRun
 

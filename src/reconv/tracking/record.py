@@ -10,7 +10,8 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from reconv.artifacts import PREPARED, Manifest, slug
+from reconv.artifacts import PREPARED, Manifest
+from reconv.files import slug
 from reconv.training.observer import History
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from reconv.artifacts import TrainingCost, atomic, read_json, write_bytes, write_csv, write_json
+from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.errors import ReconvError, TrainingError
+from reconv.files import atomic, read_json, write_bytes, write_csv, write_json
 from reconv.params import ResourcesParams
 from reconv.training.cluster import Session
 from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob

@@ -1,0 +1,123 @@
+"""Atomic writers and readers of single files, and digests of what is in them.
+
+A file is complete or absent: it is written under a temporary name in its folder, flushed to the disk, then renamed.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from reconv.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renamed to it if the block succeeds, removed if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as readable JSON; NaN is refused, as no other reader would accept it."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run `dvc repro`, which makes it.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete it and run `dvc repro`.") from None
+
+
+def write_yaml(path: Path, value: dict[str, Any]) -> None:
+    write_text(path, yaml.safe_dump(value, sort_keys=False, default_flow_style=None))
+
+
+def read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run `dvc repro`, which makes it.") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete it and run `dvc repro`.") from None
+
+
+def write_array(path: Path, array: "NDArray[Any]") -> None:
+    """`array` as .npy; nothing is pickled."""
+    import numpy as np
+
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        try:
+            np.save(file, array, allow_pickle=False)
+        except OSError as error:
+            if error.errno is None:  # numpy's "N requested and M written" means a full disk, but does not say so
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            raise
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_parquet(path: Path, table: "pd.DataFrame") -> None:
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def clear_dir(path: Path) -> Path:
+    """An empty folder at `path`."""
+    path.mkdir(parents=True, exist_ok=True)
+    for child in path.iterdir():  # the folder itself may be a mount
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    return path
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON-like value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def slug(text: str) -> str:
+    """`text` as a name for files and registered models."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "images"
