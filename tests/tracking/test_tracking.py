@@ -55,6 +55,17 @@ def test_an_interrupted_stage_joins_its_run_and_a_finished_one_gets_a_new(open_r
         assert again.run_id != interrupted.run_id
 
 
+def test_a_run_that_was_deleted_meanwhile_is_started_anew(open_run, client):
+    with pytest.raises(KeyboardInterrupt), open_run("train", "cnn") as interrupted:
+        raise KeyboardInterrupt
+    client.delete_run(interrupted.run_id)
+    with open_run("train", "cnn") as again:
+        assert again.parent.run_id == interrupted.parent.run_id
+    client.delete_run(again.parent.run_id)
+    with open_run("train", "cnn") as anew:
+        assert anew.parent.run_id != again.parent.run_id
+
+
 def test_a_failed_stage_is_marked(open_run, client):
     with pytest.raises(ValueError, match="mistake"), open_run("prepare") as run:
         raise ValueError("mistake")

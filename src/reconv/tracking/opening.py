@@ -139,7 +139,7 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
     key = digest_of([tracking_uri(params.resources), params.model_dump(mode="json", exclude={"resources"})])
     if _PIPELINE.exists():
         pipeline: dict[str, Any] = read_json(_PIPELINE)
-        if pipeline["key"] == key:
+        if pipeline["key"] == key and _exists(client, pipeline["run_id"]):
             return pipeline
     commit = git_commit()
     run = client.create_run(
@@ -158,8 +158,8 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
 
 
 def _join_or_create(client: "MlflowClient", experiment_id: str, pipeline: dict[str, Any], name: str) -> str:
-    if name in pipeline["stages"]:
-        run_id: str = pipeline["stages"][name]
+    run_id: str | None = pipeline["stages"].get(name)
+    if run_id is not None and _exists(client, run_id):
         client.update_run(run_id, status="RUNNING")
         return run_id
     commit = git_commit()
@@ -171,6 +171,16 @@ def _join_or_create(client: "MlflowClient", experiment_id: str, pipeline: dict[s
     pipeline["stages"][name] = run.info.run_id
     write_json(_PIPELINE, pipeline)
     return str(run.info.run_id)
+
+
+def _exists(client: "MlflowClient", run_id: str) -> bool:
+    """Not if the store was deleted, or the run in MLflow's pages."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        return False
 
 
 def _system_metrics(run_id: str) -> Any:
