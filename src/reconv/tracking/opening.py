@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _CONNECT_SECONDS = 10
+_CLIENT_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere that the user did not name
+}
 _PIPELINE = STATE / "pipeline.json"
 _SYSTEM_METRICS_SECONDS = 5
 
@@ -78,7 +83,7 @@ def end_pipeline_run() -> None:
 
 
 def _connect(uri: str) -> "MlflowClient":
-    for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")):
+    for name, value in _CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
     from mlflow.tracking import MlflowClient
