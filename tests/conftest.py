@@ -7,6 +7,8 @@ import os
 
 # Before torch is imported: two cores are shared by everything that runs on this machine.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Before Ray is imported: by itself it would leave a token in the home folder.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 import copy
 from collections.abc import Callable
