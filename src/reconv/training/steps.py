@@ -1,0 +1,102 @@
+"""What happens to a classifier in an epoch: steps of the optimizer, sums of loss and hits. `fit` puts a Trainer around.
+
+B batch, H height, W width, C channels, K classes.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from reconv.data.batches import Batch
+from reconv.models.classifier import ImageClassifier
+from reconv.training.job import TrainingJob
+from reconv.training.precision import LightningPrecision
+
+
+class ClassifierTraining(pl.LightningModule):
+    """Cross-entropy, AdamW and a one-cycle schedule around any classifier.
+
+    An epoch is one `training_step`: Lightning's own work around a batch takes 1.3 ms, a tenth of a step on two cores.
+    """
+
+    def __init__(
+        self, job: TrainingJob, classifier: ImageClassifier, precision: LightningPrecision, steps_per_epoch: int
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.job = job
+        self.classifier = classifier
+        self.loss = nn.CrossEntropyLoss(label_smoothing=job.recipe.label_smoothing)
+        self.sums = {"train": Sums(), "validation": Sums()}
+        self._in_bf16 = precision == "bf16-mixed"
+        self._num_steps = steps_per_epoch * job.epochs
+
+    def training_step(self, batches: Iterable[Batch], _: int) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        schedule = self.lr_schedulers()
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
+        for images_BHWC, labels_B in batches:
+            with self._autocast():
+                logits_BK = self.classifier(images_BHWC)
+                loss = self.loss(logits_BK, labels_B)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            self.sums["train"].add(loss, logits_BK, labels_B)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        images_BHWC, labels_B = batch
+        with self._autocast():
+            logits_BK = self.classifier(images_BHWC)
+        self.sums["validation"].add(nn.functional.cross_entropy(logits_BK, labels_B), logits_BK, labels_B)
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout draws from the global generator, which a checkpoint does not hold.
+        torch.manual_seed(self.job.seed * 1_000_003 + self.current_epoch + 1)
+        for sums in self.sums.values():
+            sums.reset()
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.job.recipe
+        matrices = [parameter for parameter in self.parameters() if parameter.ndim > 1]
+        vectors = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=recipe.lr,
+            fused=True,
+        )
+        steps = max(3, self._num_steps)
+        warmup = max(recipe.warmup, 1.5 / steps)  # the schedule divides by warmup * steps - 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps, pct_start=warmup)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16)
+
+
+class Sums:
+    """Loss and hits over the images of an epoch, kept on the device: reading them once an epoch is the only wait."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._loss: Tensor | float = 0.0
+        self._hits: Tensor | float = 0.0
+        self.num_images = 0
+
+    def add(self, mean_loss: Tensor, logits_BK: Tensor, labels_B: Tensor) -> None:
+        self._loss = self._loss + mean_loss.detach() * len(labels_B)
+        self._hits = self._hits + (logits_BK.detach().argmax(1) == labels_B).sum()
+        self.num_images += len(labels_B)
+
+    def means(self) -> tuple[float, float] | None:
+        """Loss and accuracy; None if there were no images."""
+        if not self.num_images:
+            return None
+        return float(self._loss) / self.num_images, float(self._hits) / self.num_images
