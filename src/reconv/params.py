@@ -58,6 +58,7 @@ class RecipeParams(Section):
     weight_decay: Annotated[Number, Field(ge=0, le=10)]
     batch_size: PositiveInt
     label_smoothing: Probability
+    test_time_flip: bool
     warmup: Share
     precision: Literal["auto", "bf16", 32]
 

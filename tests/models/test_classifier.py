@@ -47,6 +47,30 @@ def test_images_are_scaled_by_mean_and_deviation(classifier: ImageClassifier, ma
     torch.testing.assert_close(classifier(images), classifier.network(scaled))
 
 
+def test_a_classifier_that_flips_gives_an_image_and_its_mirror_image_the_same_logits(
+    classifier: ImageClassifier, params: Params, manifest: Manifest
+) -> None:
+    model = classifier.arguments["model"]
+    flipping = new_classifier(model, params.network(model), manifest, flips=True).eval()
+    flipping.load_state_dict(classifier.state_dict())
+    images = some_images()
+    mean = (classifier(images) + classifier(images.flip(2))) / 2
+
+    torch.testing.assert_close(flipping(images), mean)
+    torch.testing.assert_close(flipping(images.flip(2)), mean)
+
+
+def test_flips_are_left_out_while_training(classifier: ImageClassifier, params: Params, manifest: Manifest) -> None:
+    model = classifier.arguments["model"]
+    flipping = new_classifier(model, params.network(model), manifest, flips=True)
+    flipping.load_state_dict(classifier.state_dict())
+    torch.manual_seed(0)  # dropout draws from it
+    first = flipping.train()(some_images())
+    torch.manual_seed(0)
+
+    assert torch.equal(first, classifier.train()(some_images()))
+
+
 def test_a_saved_classifier_comes_back_equal(classifier: ImageClassifier) -> None:
     save(classifier)
 

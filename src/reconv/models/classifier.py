@@ -20,7 +20,10 @@ from reconv.params import ModelsParams, NetworkParams
 
 
 class ImageClassifier(nn.Module):
-    """Raw images uint8 (B, H, W, C) -> logits float32 (B, K)."""
+    """Raw images uint8 (B, H, W, C) -> logits float32 (B, K).
+
+    With `flips`, the logits outside of training are the mean of an image's and its mirror image's.
+    """
 
     mean: Tensor
     std: Tensor
@@ -33,6 +36,7 @@ class ImageClassifier(nn.Module):
         class_names: tuple[str, ...],
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        flips: bool,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {
@@ -42,7 +46,9 @@ class ImageClassifier(nn.Module):
             "class_names": list(class_names),
             "mean": list(mean),
             "std": list(std),
+            "flips": flips,
         }
+        self.flips = flips
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.network = MODELS[model](network, image_shape, len(class_names))
@@ -51,13 +57,21 @@ class ImageClassifier(nn.Module):
     def forward(self, images_BHWC: Tensor) -> Tensor:
         images_BCHW = images_BHWC.permute(0, 3, 1, 2)  # of NHWC memory: already channels_last
         scaled_BCHW = (images_BCHW.to(self.mean.dtype) - self.mean) / self.std
+        logits_BK = self._logits(scaled_BCHW)
+        if self.flips and not self.training:
+            logits_BK = (logits_BK + self._logits(scaled_BCHW.flip(3))) / 2
+        return logits_BK
+
+    def _logits(self, scaled_BCHW: Tensor) -> Tensor:
         logits_BK: Tensor = self.network(scaled_BCHW.contiguous(memory_format=torch.channels_last))
         return logits_BK.float()
 
 
-def new_classifier(model: str, network: NetworkParams, manifest: Manifest) -> ImageClassifier:
+def new_classifier(model: str, network: NetworkParams, manifest: Manifest, flips: bool = False) -> ImageClassifier:
     """An untrained classifier for the images that `manifest` describes; weights come from torch's global generator."""
-    return ImageClassifier(model, network, manifest.image_shape, manifest.class_names, manifest.mean, manifest.std)
+    return ImageClassifier(
+        model, network, manifest.image_shape, manifest.class_names, manifest.mean, manifest.std, flips
+    )
 
 
 def weights_as_bytes(classifier: ImageClassifier) -> bytes:
@@ -85,6 +99,7 @@ def load_classifier(folder: Path) -> ImageClassifier:
             tuple(arguments["class_names"]),
             tuple(arguments["mean"]),
             tuple(arguments["std"]),
+            arguments.get("flips", False),  # of a champion that was registered before there were flips
         )
         classifier.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:

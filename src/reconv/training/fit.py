@@ -44,9 +44,8 @@ def fit(
     torch.manual_seed(job.seed)
     precision = resolve_precision(job.recipe.precision, device)
     data = _DeviceData(job, train, validation, device)
-    training = ClassifierTraining(
-        job, new_classifier(job.model, job.network, manifest), precision, data.steps_per_epoch
-    )
+    classifier = new_classifier(job.model, job.network, manifest, job.recipe.test_time_flip and job.augment.flip)
+    training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch)
     curve: list[EpochResult] = []
     trainer = pl.Trainer(
         max_epochs=job.epochs,
