@@ -54,6 +54,7 @@ class AugmentParams(Section):
 
 
 class RecipeParams(Section):
+    optimizer: Literal["adamw", "muon"]
     lr: Annotated[Number, Field(gt=0, le=10)]
     weight_decay: Annotated[Number, Field(ge=0, le=10)]
     batch_size: PositiveInt

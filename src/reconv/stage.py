@@ -47,7 +47,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
 
     A ReconvError is the user's to mend and printed as it is; anything else is our mistake and comes with a traceback.
     """
-    succeeded: list[bool] = []
+    succeeded: list[ExitStack] = []  # with what the end of the process closes
     atexit.register(_skip_teardown, succeeded)  # first registered, so that it runs after the hooks of every library
     log = f"{name}-{model}" if model else name
     with quiet_libraries(log) as terminal:
@@ -55,11 +55,14 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
         try:
             params = load_params()
             check_tracking(params.resources)
+            left_open = ExitStack()
             with ExitStack() as opened:
                 session = opened.enter_context(open_session(params))
-                run = opened.enter_context(open_stage_run(params, name, model, console.say))
-                yield Stage(params, console, run, session)
-                write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})
+                with open_stage_run(params, name, model, console.say) as run:
+                    yield Stage(params, console, run, session)
+                    write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})
+                if session is not None and session.end_with_process():
+                    left_open = opened.pop_all()
         except ReconvError as error:
             console.say(f"stopped: {error}")
             _leave(1)
@@ -77,7 +80,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             _leave(1)
         except Exception:
             _report_our_mistake(console, log)
-    succeeded.append(True)
+    succeeded.append(left_open)
 
 
 def run_file(name: str, model: str | None = None) -> Path:
@@ -92,7 +95,7 @@ def _report_our_mistake(console: Console, log: str) -> None:
     _leave(1)
 
 
-def _skip_teardown(succeeded: list[bool]) -> None:
+def _skip_teardown(succeeded: list[ExitStack]) -> None:
     """Leave at once when all is done: taking a process apart that imported MLflow or torch takes 0.8 s."""
     if succeeded and not hasattr(sys, "last_value"):  # set when something failed after the stage's body
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 """The Ray session of a stage: a local one that ends with it, or a cluster that was there before."""
 
+import atexit
 import os
 import secrets
 import socket
@@ -37,6 +38,18 @@ class Session:
     num_gpus: float
     cpus_per_training: float
     gpus_per_training: float
+    is_local: bool = True
+
+    def end_with_process(self) -> bool:
+        """Leave a local Ray to the kernel, which ends it with this process, instead of waiting 1.4 s for it to end.
+
+        False, and nothing done, for a cluster: that has to be told.
+        """
+        if self.is_local:
+            import ray
+
+            atexit.unregister(ray.shutdown)
+        return self.is_local
 
     @property
     def room(self) -> int:
@@ -86,6 +99,7 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
             num_gpus,
             _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings),
             _gpus_per_training(resources, num_gpus),
+            is_local=address == "local",
         )
         yield session
     finally:
