@@ -1,6 +1,6 @@
 # `make help` lists the commands. People, CI and schedules call the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test quick lint ui lock
+.PHONY: help setup repro test quick lint bench ui lock
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -35,6 +35,9 @@ lint: .venv/ready ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+bench: .venv/ready ## measure speed against the alternatives (an hour and a half; BENCH=training for one)
+	@python -m benchmarks $(BENCH)
 
 ui: .venv/ready ## open MLflow's pages on http://127.0.0.1:5000
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $${PORT:-5000}
