@@ -107,7 +107,7 @@ def run_command(
     stopped = False
     timer = threading.Timer(timeout_seconds, lambda: _kill_tree(process.pid))
     timer.start()
-    with watcher:
+    with watcher, process:
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line)
