@@ -70,6 +70,7 @@ class CnnParams(Section):
     kernel_size: PositiveInt
     pooling: Literal["max", "average", "strided"]
     batch_norm: bool
+    whitened: bool
     residual: bool
     head: Literal["flatten", "average"]
     hidden: NonNegativeInt

@@ -177,10 +177,21 @@ def test_without_validation_images_nothing_is_said_of_them(
 def test_speed_counts_the_images_that_were_trained_on(
     run: Callable[..., FitResult], make_job: Callable[..., TrainingJob], prepared: PreparedData
 ) -> None:
-    result = run(make_job(epochs=1, changes={"recipe.batch_size": 1000}), with_validation=False)
+    result = run(make_job(epochs=1, changes={"recipe.batch_size": 16}), with_validation=False)
 
     (epoch,) = result.curve
-    assert epoch.images_per_second * epoch.seconds == pytest.approx(len(prepared.train), rel=0.01)
+    trained_on = len(prepared.train) // 16 * 16
+    assert epoch.images_per_second * epoch.seconds == pytest.approx(trained_on, rel=0.01)
+
+
+def test_large_batches_leave_a_small_set_more_than_a_step_an_epoch(
+    run: Callable[..., FitResult], make_job: Callable[..., TrainingJob], prepared: PreparedData
+) -> None:
+    assert 32 <= len(prepared.train) < 512
+
+    large, small = (run(make_job(epochs=1, changes={"recipe.batch_size": size})) for size in (512, 16))
+
+    assert large.weights == small.weights
 
 
 def test_diverging_training_names_the_learning_rate_after_its_epoch_was_seen(

@@ -16,6 +16,7 @@ from reconv.artifacts import Manifest
 from reconv.errors import DataError
 from reconv.files import read_json
 from reconv.models import MODELS
+from reconv.models.whitening import WhitenedConv2d, num_images_to_whiten
 from reconv.params import ModelsParams, NetworkParams
 
 
@@ -55,12 +56,22 @@ class ImageClassifier(nn.Module):
         self.network.to(memory_format=torch.channels_last)
 
     def forward(self, images_BHWC: Tensor) -> Tensor:
-        images_BCHW = images_BHWC.permute(0, 3, 1, 2)  # of NHWC memory: already channels_last
-        scaled_BCHW = (images_BCHW.to(self.mean.dtype) - self.mean) / self.std
+        scaled_BCHW = self._scaled(images_BHWC)
         logits_BK = self._logits(scaled_BCHW)
         if self.flips and not self.training:
             logits_BK = (logits_BK + self._logits(scaled_BCHW.flip(3))) / 2
         return logits_BK
+
+    def start_from(self, images_NHWC: Tensor) -> None:
+        """Before training: let layers whose first weights depend on the images see some of them, evenly spaced."""
+        for layer in self.network.modules():
+            if isinstance(layer, WhitenedConv2d):
+                num_images = num_images_to_whiten(*images_NHWC.shape[1:3])
+                layer.whiten(self._scaled(images_NHWC[:: -(-len(images_NHWC) // num_images)]))
+
+    def _scaled(self, images_BHWC: Tensor) -> Tensor:
+        images_BCHW = images_BHWC.permute(0, 3, 1, 2)  # of NHWC memory: already channels_last
+        return (images_BCHW.to(self.mean.dtype) - self.mean) / self.std
 
     def _logits(self, scaled_BCHW: Tensor) -> Tensor:
         logits_BK: Tensor = self.network(scaled_BCHW.contiguous(memory_format=torch.channels_last))

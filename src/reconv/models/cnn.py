@@ -6,6 +6,7 @@ B batch, C channels, H height, W width.
 from torch import Tensor, nn
 
 from reconv.errors import ParamsError
+from reconv.models.whitening import WhitenedConv2d
 from reconv.params import CnnParams
 
 _POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
@@ -18,7 +19,7 @@ class Block(nn.Module):
     2,100 images/s of training on a CPU core. ReLU and max pooling may change places without changing the function.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, params: CnnParams) -> None:
+    def __init__(self, channels_in: int, channels_out: int, params: CnnParams, is_first_block: bool) -> None:
         super().__init__()
         self.shortcut: nn.Module | None = None
         if params.residual:
@@ -28,8 +29,9 @@ class Block(nn.Module):
         for position in range(params.convolutions):
             is_last = position == params.convolutions - 1
             steps_by_2 = is_last and params.pooling == "strided"
+            convolution = WhitenedConv2d if is_first_block and position == 0 and params.whitened else nn.Conv2d
             layers.append(
-                nn.Conv2d(
+                convolution(
                     channels_in if position == 0 else channels_out,
                     channels_out,
                     params.kernel_size,
@@ -73,7 +75,7 @@ def build_cnn(params: CnnParams, image_shape: tuple[int, int, int], num_classes:
         )
     layers: list[nn.Module] = []
     for channels_out in params.widths:
-        layers.append(Block(channels, channels_out, params))
+        layers.append(Block(channels, channels_out, params, is_first_block=not layers))
         channels, height, width = channels_out, -(-height // 2), -(-width // 2)
     if params.head == "average":
         layers.append(nn.AdaptiveAvgPool2d(1))

@@ -22,6 +22,8 @@ from reconv.training.precision import best_device, resolve_precision
 from reconv.training.steps import ClassifierTraining
 
 _EVALUATION_BATCH_SIZE = 500
+# A set of a thousand images is not learned in the two steps an epoch that large batches would leave it.
+_MIN_STEPS, _MIN_BATCH_SIZE = 32, 16
 
 
 def fit(
@@ -45,6 +47,7 @@ def fit(
     precision = resolve_precision(job.recipe.precision, device)
     data = _DeviceData(job, train, validation, device)
     classifier = new_classifier(job.model, job.network, manifest, job.recipe.test_time_flip and job.augment.flip)
+    classifier.start_from(torch.from_numpy(train.images))
     training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch)
     curve: list[EpochResult] = []
     trainer = pl.Trainer(
@@ -89,7 +92,9 @@ class _DeviceData(pl.LightningDataModule):
         return _Once(self._batches(self.trainer.current_epoch))
 
     def _batches(self, epoch: int) -> TrainingBatches:
-        return TrainingBatches(self._train, self._job.recipe.batch_size, self._job.augment, self._job.seed, epoch)
+        job = self._job
+        enough_steps = max(len(self._train) // _MIN_STEPS, _MIN_BATCH_SIZE)
+        return TrainingBatches(self._train, min(job.recipe.batch_size, enough_steps), job.augment, job.seed, epoch)
 
     def val_dataloader(self) -> EvaluationBatches | list[Any]:
         return EvaluationBatches(self._validation, _EVALUATION_BATCH_SIZE) if self._validation is not None else []
