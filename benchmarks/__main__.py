@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.measure import save
 
-BENCHMARKS = ("training", "accuracy", "search", "search_quality", "pipeline", "growth")
+BENCHMARKS = ("training", "accuracy", "recipe", "search", "search_quality", "pipeline", "growth")
 
 
 def main() -> None:

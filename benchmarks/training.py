@@ -18,7 +18,7 @@ from benchmarks.measure import OURS, Effort, Row, interleaved, ratio, run_comman
 from benchmarks.peers.data import torchvision_root
 
 TITLE = "Training throughput"
-REPEATS = 5
+REPEATS = 3
 TUTORIAL, LIMIT = "tutorial (torchvision + Lightning)", "bare limit (one fixed batch)"
 # The tutorial trains with batches of 128; the limit with ours is the ceiling of ours.
 TUTORIAL_BATCH = 128
@@ -50,7 +50,7 @@ def _ours(model: str, images: int, *values: str) -> Callable[[], float]:
 
 
 def _limit(model: str, images: int) -> Callable[[], float]:
-    return _speed("bare_limit", "--model", model, "--images", 2 * images)
+    return _speed("bare_limit", "--model", model, "--images", 4 * images)
 
 
 def _tutorial(images: int, root: Path) -> Callable[[], float]:

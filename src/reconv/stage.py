@@ -6,9 +6,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from reconv.artifacts import RESULTS
 from reconv.console import Console, log_path, quiet_libraries
@@ -96,10 +98,14 @@ def _report_our_mistake(console: Console, log: str) -> None:
 
 
 def _skip_teardown(succeeded: list[ExitStack]) -> None:
-    """Leave at once when all is done: taking a process apart that imported MLflow or torch takes 0.8 s."""
+    """Leave at once when all is done, and let nothing that the stage started outlive it: taking a process apart that
+    imported MLflow or torch takes 0.8 s, a local Ray 1.4 s."""
     if succeeded and not hasattr(sys, "last_value"):  # set when something failed after the stage's body
         sys.stdout.flush()
         sys.stderr.flush()
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         os._exit(0)
 
 

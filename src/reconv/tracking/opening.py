@@ -2,17 +2,19 @@
 
 import os
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from reconv.artifacts import STATE, dvc_hashes
 from reconv.errors import UnavailableError
-from reconv.files import digest_of, read_json, slug, write_json
+from reconv.files import atomic, digest_of, read_json, slug, write_json
 from reconv.params import Params, ResourcesParams
 from reconv.tracking.record import NOTE, PARENT, Record, StageRun
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _CONNECT_SECONDS = 10
+_SQLITE = "sqlite:///"
+_MEMORY = Path("/dev/shm")
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -88,8 +92,28 @@ def _connect(uri: str) -> "MlflowClient":
     import mlflow
     from mlflow.tracking import MlflowClient
 
+    _make_store(uri)
     mlflow.set_tracking_uri(uri)
     return MlflowClient(uri)
+
+
+def _make_store(uri: str) -> None:
+    """Make a new file's tables in memory and move them to their place as a whole: migration by migration on a disk it
+    takes up to 8 s instead of 2, and a process that is killed meanwhile leaves a store that cannot be opened."""
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or "?" in uri or path.exists():
+        return
+    from mlflow.tracking import MlflowClient
+
+    with TemporaryDirectory(prefix="reconv-store-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        made = Path(folder) / "mlflow.db"
+        MlflowClient(f"{_SQLITE}{made}").search_experiments(max_results=1)
+        with (
+            atomic(path) as temporary,
+            closing(sqlite3.connect(made)) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)
 
 
 def check_tracking(resources: ResourcesParams) -> None:

@@ -41,9 +41,9 @@ class Session:
     is_local: bool = True
 
     def end_with_process(self) -> bool:
-        """Leave a local Ray to the kernel, which ends it with this process, instead of waiting 1.4 s for it to end.
+        """Leave a local Ray, whose work is done, to be killed when this process ends: to let it end takes 1.4 s.
 
-        False, and nothing done, for a cluster: that has to be told.
+        False, and nothing changed, for a cluster: that has to be told.
         """
         if self.is_local:
             import ray
@@ -86,7 +86,7 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
         options = {**_LOCAL_OPTIONS, "_system_config": _PRELOAD if num_trainings else _NO_EARLY_WORKERS}
     try:
         ray.init(address, log_to_driver=False, configure_logging=False, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a node that takes too long to start raises no narrower one
         raise UnavailableError(
             f"Ray at {address} cannot be used: {str(error).splitlines()[0]}\n"
             "Correct RAY_ADDRESS or resources.ray_address, or unset both to run on this machine."
