@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.measure import save
 
-BENCHMARKS = ("training", "accuracy", "recipe", "search", "search_quality", "pipeline", "growth")
+BENCHMARKS = ("training", "accuracy", "recipe", "search", "search_quality", "pipeline", "growth", "gpu")
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         module = importlib.import_module(f"benchmarks.{name}")
         print(f"{name}: {module.TITLE}", file=sys.stderr, flush=True)
         rows = module.measure("quick" if arguments.quick else "full")
-        if not arguments.quick:
+        if rows and not arguments.quick:
             save(name, module.TITLE, rows)
 
 

@@ -1,4 +1,4 @@
-"""What each part of the recipe brings: accuracy as the recipe is built up step by step, from a plain one to params.yaml's.
+"""What each part of the recipe brings: accuracy as it is built up step by step, from a plain one to params.yaml's.
 
 Both models, the same steps where they apply. Trained on the first 48,000 development images of Fashion-MNIST, judged
 by the other 12,000: no test image is looked at. Two trainings of one thread each run side by side; their images/s are
