@@ -21,10 +21,15 @@ from benchmarks.peers import data
 TITLE = "Time to accuracy on Fashion-MNIST"
 
 LIMIT_SECONDS = 600.0
-REPEATS = 3
+REPEATS = 2
 # Of ours for each aim: epochs, and the values that differ from params.yaml.
-EPOCHS: dict[str, tuple[int, dict[str, str]]] = {"90": (2, {}), "93": (8, {}), "best": (60, {})}
-YOLO_MINUTES = 9.0  # of training: its start and the scan of the folder take part of the ten
+EPOCHS: dict[str, tuple[int, dict[str, str]]] = {
+    "90": (1, {}),
+    "93": (6, {}),
+    "best": (30, {"widths": "[64,128,256]"}),
+}
+PATIENCE_SECONDS = 300.0  # with the peers that run once: many times what ours takes
+YOLO_MINUTES = 4.5  # of training: its start and the scan of the folder take part of the five
 
 TUTORIAL, RAY_TUNE, YOLO = "tutorial (torchvision + Lightning)", "Ray Tune + Lightning example", "yolo classify train"
 
@@ -76,21 +81,23 @@ def measure(effort: Effort) -> list[Row]:
 def _ray_tune(root: list, few: list, target: float, quick: bool) -> Ran:
     """The first of its trials to get there counts, judged by the test images."""
     size = ["--trials", 2, "--max-epochs", 1] if quick else ["--trials", 6, "--max-epochs", 20]
-    return _run("ray_tune_example", [*root, "--judge", "test", *size, *few], target)
+    return _run("ray_tune_example", [*root, "--judge", "test", *size, *few], target, PATIENCE_SECONDS)
 
 
 def _yolo(target: float) -> Ran:
     from benchmarks.peers.ultralytics_classify import environment
 
     environment()
-    return _run("ultralytics_classify", ["--data", data.png_folder(), "--minutes", YOLO_MINUTES], target)
+    return _run(
+        "ultralytics_classify", ["--data", data.png_folder(), "--minutes", YOLO_MINUTES], target, PATIENCE_SECONDS
+    )
 
 
-def _run(peer: str, arguments: list, target: float | None) -> Ran:
+def _run(peer: str, arguments: list, target: float | None, limit: float = LIMIT_SECONDS) -> Ran:
     """Until the target is reached, or, without one, until the time is over (the epoch then running is not counted)."""
 
     def is_over(report: dict) -> bool:
-        return report["at"] > LIMIT_SECONDS or (target is not None and report.get("accuracy", 0.0) >= target)
+        return report["at"] > limit or (target is not None and report.get("accuracy", 0.0) >= target)
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a stopped command leaves things there
         command = [sys.executable, "-m", f"benchmarks.peers.{peer}", *map(str, arguments)]
@@ -113,8 +120,9 @@ def _best(ran: Ran) -> float:
 
 
 def _seconds_to(ran: Ran, target: float) -> float:
-    """Where the target was not reached, the limit: the least that it can be."""
-    return next((report["at"] for report in _in_time(ran) if report["accuracy"] >= target), LIMIT_SECONDS)
+    """Where the target was not reached, how long it was waited for: the least that it can be."""
+    waited = min(ran.seconds, LIMIT_SECONDS)
+    return next((report["at"] for report in _in_time(ran) if report["accuracy"] >= target), waited)
 
 
 def _ratio_of_medians(ours: list[float], theirs: Ran, target: float) -> float:
@@ -130,6 +138,6 @@ def _row(
         notes.append("1 repeat")
     if missed:
         short = min(_best(run) for run in missed)
-        notes.append(f"> {LIMIT_SECONDS:.0f} s in {len(missed)} of {len(runs)}: {100 * short:.2f} % by then")
+        notes.append(f"not reached in {len(missed)} of {len(runs)}: {100 * short:.2f} % by then")
     values = [_seconds_to(run, targets[aim]) for run in runs]
     return Row(f"seconds to {aim} % test accuracy", "s", name, values, better, note="; ".join(notes))

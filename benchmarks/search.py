@@ -54,7 +54,7 @@ def measure(effort: Effort) -> list[Row]:
     epochs = params.search.budget_epochs if full else 4
     with ray_session(params.resources) as session:
         overheads = [_overhead_seconds(params, data, session) for _ in range(3 if full else 1)]
-        shares = [_busy_shares(params, data, session, epochs) for _ in range(2 if full else 1)]
+        shares = [_busy_shares(params, data, session, epochs)]
     trained, ran = zip(*shares, strict=True)
     rows = [
         Row("overhead per trial after the first", "s", OURS, overheads, bar="<= 0.3 s", note="trials train nothing"),
@@ -164,7 +164,7 @@ def _epochs_per_hour(effort: Effort, epochs: int) -> list[Row]:
     contenders = {OURS: lambda: _run_stage(epochs, busy)}
     for name, peer in _PEERS.items():
         contenders[name] = lambda peer=peer: _run_peer(peer, _PEER_OPTIONS[effort])
-    values = interleaved(contenders, 2 if effort == "full" else 1)
+    values = interleaved(contenders, 1)  # the peers take minutes each
     rows = []
     for name, speeds in values.items():
         better = None if name == OURS else ratio(values[OURS], speeds, lower_is_better=False)
