@@ -51,7 +51,7 @@ _PEER_OPTIONS = {
 def measure(effort: Effort) -> list[Row]:
     full = effort == "full"
     params, data = load_params(ROOT / "params.yaml"), PreparedData(ROOT / "data" / "prepared")
-    epochs = params.search.budget_epochs if full else 4
+    epochs = params.search.budget_epochs // 2 if full else 4
     with ray_session(params.resources) as session:
         overheads = [_overhead_seconds(params, data, session) for _ in range(3 if full else 1)]
         shares = [_busy_shares(params, data, session, epochs)]

@@ -2,8 +2,9 @@
 
 `python -m benchmarks.search_quality record` trained random configurations of the CNN's search space (the first is that
 of params.yaml) on 13,500 training images and judged them on 20,000 others, so that an accuracy's own noise is 0.2
-points. Here the real BudgetedASHA and BudgetedOptunaSearch search that table, two trials side by side, without Ray's
-processes; an epoch takes the CPU seconds that epochs of its network took.
+points. (Recorded at commit d5c143e, whose recipe was AdamW with batches of 128; an epoch's seconds on a loaded machine
+were left out, and 5 s stand in where a network has none.) Here the real BudgetedASHA and BudgetedOptunaSearch search
+that table, two trials side by side, without Ray's processes; an epoch takes the CPU seconds of its network's epochs.
 
 A suggestion lies between the recorded configurations. Taking the nearest one would make the table's best row a lottery
 of cells; instead a Gaussian process per epoch is fitted to the table, and a trial's curve is its mean plus the

@@ -26,7 +26,7 @@ TUTORIAL_BATCH = 128
 
 def measure(effort: Effort) -> list[Row]:
     repeats = 1 if effort == "quick" else REPEATS
-    images = 1280 if effort == "quick" else 20_480
+    images = 1280 if effort == "quick" else 10_240
     rows = []
     for model in ("cnn", "feedforward"):
         found = interleaved({OURS: _ours(model, images), LIMIT: _limit(model, images)}, repeats)
