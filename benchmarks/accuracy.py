@@ -21,12 +21,11 @@ from benchmarks.peers import data
 TITLE = "Time to accuracy on Fashion-MNIST"
 
 LIMIT_SECONDS = 600.0
-REPEATS = 2
 # Of ours for each aim: epochs, and the values that differ from params.yaml.
 EPOCHS: dict[str, tuple[int, dict[str, str]]] = {
     "90": (1, {}),
     "93": (6, {}),
-    "best": (26, {"widths": "[64,128,256]"}),
+    "best": (40, {}),
 }
 LONG_PATIENCE_SECONDS = 300.0  # with the tutorial on its way to 93 %
 PATIENCE_SECONDS = 200.0  # with the peers that run once: many times what ours takes
@@ -55,8 +54,12 @@ def measure(effort: Effort) -> list[Row]:
             OURS: lambda: _kept(runs[OURS], ours("90"), targets["90"]),
             TUTORIAL: lambda: _kept(runs[TUTORIAL], tutorial("90"), targets["90"]),
         },
-        1 if quick else REPEATS,
+        1,
     )
+    # The tutorial's second run goes on to 93 %.
+    theirs = tutorial("93", LONG_PATIENCE_SECONDS)
+    seconds[TUTORIAL].append(_kept(runs[TUTORIAL], theirs, targets["90"]))
+    seconds[OURS].append(_kept(runs[OURS], ours("90"), targets["90"]))
     alone = {RAY_TUNE: _ray_tune(root, few, targets["90"], quick)}
     if not quick:
         alone[YOLO] = _yolo(targets["90"])
@@ -67,8 +70,7 @@ def measure(effort: Effort) -> list[Row]:
     for name, run in alone.items():
         rows.append(_row("90", name, [run], targets, _ratio_of_medians(seconds[OURS], run, targets["90"])))
 
-    to_93 = [ours("93") for _ in range(1 if quick else REPEATS)]
-    theirs = tutorial("93", LONG_PATIENCE_SECONDS)
+    to_93 = [ours("93") for _ in range(1 if quick else 2)]
     seconds_93 = [_seconds_to(run, targets["93"]) for run in to_93]
     rows.append(_row("93", OURS, to_93, targets, note=f"{EPOCHS['93'][0]} epochs"))
     rows.append(_row("93", TUTORIAL, [theirs], targets, _ratio_of_medians(seconds_93, theirs, targets["93"])))
