@@ -51,9 +51,9 @@ class Size:
         return self.images / 10_000 * self.pixels**2 * self.channels / 784
 
 
-MORE = [Size(10_000, 28, 1, "feedforward", 3), Size(100_000, 28, 1, "feedforward", 3)]
+MORE = [Size(10_000, 28, 1, "feedforward", 2), Size(100_000, 28, 1, "feedforward", 1)]
 MILLION = Size(1_000_000, 28, 1, "feedforward", 1)
-LARGER = [Size(10_000, 28, 3, "cnn", 3), Size(10_000, 56, 3, "cnn", 2), Size(10_000, 112, 3, "cnn", 1)]
+LARGER = [Size(10_000, 28, 3, "cnn", 2), Size(10_000, 56, 3, "cnn", 1), Size(10_000, 112, 3, "cnn", 1)]
 LARGEST = Size(2_500, 224, 3, "cnn", 1)  # fewer, as 10,000 would take minutes
 
 

@@ -45,7 +45,8 @@ def search(
     os.environ.update(
         RAY_CHDIR_TO_TRIAL_DIR="0",
         TUNE_DISABLE_SIGINT_HANDLER="1",  # Ctrl-C is the stage's to answer
-        TUNE_GLOBAL_CHECKPOINT_S="1",
+        # After every result: a state that is older than a trial's last two checkpoints names one that is deleted.
+        TUNE_GLOBAL_CHECKPOINT_S="0",
     )
     cpus = session.num_cpus if params.search.reproducible else session.cpus_per_training
     room = 1 if params.search.reproducible else session.room
@@ -102,7 +103,7 @@ def _tune(
         max_concurrent_trials=room,
         resources_per_trial=resources,
         reuse_actors=True,
-        checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+        checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         max_failures=_MAX_FAILURES_OF_A_TRIAL,
         raise_on_failed_trial=False,
         callbacks=[ReportToObserver(observer, scheduler, section.max_epochs)],
