@@ -36,7 +36,7 @@ lint: .venv/ready ## ruff and mypy
 	@ruff format --check .
 	@mypy
 
-bench: .venv/ready ## measure speed against the alternatives (an hour and a half; BENCH=training for one)
+bench: .venv/ready ## measure speed against the alternatives (an hour; BENCH=training for one)
 	@python -m benchmarks $(BENCH)
 
 ui: .venv/ready ## open MLflow's pages on http://127.0.0.1:5000

@@ -19,7 +19,7 @@ from benchmarks.measure import OURS, Effort, Row, interleaved, ratio, run_comman
 from benchmarks.peers.data import torchvision_root
 
 TITLE = "Training throughput"
-REPEATS = 3
+REPEATS = 2
 TUTORIAL, LIMIT = "tutorial (torchvision + Lightning)", "bare limit (one fixed batch)"
 # The tutorial trains with batches of 128; the limit with ours is the ceiling of ours.
 TUTORIAL_BATCH = 128
