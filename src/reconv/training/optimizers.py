@@ -68,7 +68,7 @@ def _options(group: dict[str, Any]) -> dict[str, float]:
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix of the same shape whose singular vectors are those of `matrix` and whose singular values are about 1
-    (0.7 to 1.2), computed in bfloat16, in float32 where that is not native."""
+    (0.7 to 1.2). Computed in bfloat16 whatever the recipe's precision: about 1 needs no more."""
     a, b, c = _COEFFICIENTS
     x = matrix.bfloat16()
     is_tall = x.shape[0] > x.shape[1]
