@@ -5,18 +5,15 @@ The data path is the tutorial's, values are searched as in ray_tune_example.py. 
 trial, at last one with the epochs and seconds of all.
 """
 
-import argparse
 import json
 import tempfile
 import time
-from pathlib import Path
 
 import optuna
 import pytorch_lightning as pl
 
-from benchmarks.peers.tutorial import TutorialData, TutorialModule, new_network
+from benchmarks.peers.tutorial import LR, TutorialData, TutorialModule, new_network, search_arguments
 
-LR = {"textbook": (3e-4, 1e-2), "ours": (1e-3, 3e-2)}
 WIDTHS = ["32,64,128", "16,32,64,128", "32,64"]  # Optuna's categories are to be strings or numbers
 
 
@@ -56,16 +53,7 @@ class Budget:
 
 def main() -> None:
     began = time.perf_counter()
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True, help="root of torchvision.datasets.FashionMNIST")
-    parser.add_argument("--trials", type=int, default=6)
-    parser.add_argument("--max-epochs", type=int, default=3, help="of a trial")
-    parser.add_argument("--budget-epochs", type=int, help="of all trials; without it only the pruner saves epochs")
-    parser.add_argument("--network", choices=["textbook", "ours"], default="textbook")
-    parser.add_argument("--judge", choices=["test", "validation"], default="validation", help="images that decide")
-    parser.add_argument("--train-images", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = search_arguments()
     budget = Budget(arguments.budget_epochs)
 
     def objective(trial: optuna.Trial) -> float:

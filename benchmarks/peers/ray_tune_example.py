@@ -9,7 +9,6 @@ import argparse
 import json
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,10 +17,9 @@ from ray.tune.integration.pytorch_lightning import TuneReportCheckpointCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
-from benchmarks.peers.tutorial import TutorialData, TutorialModule, new_network
+from benchmarks.peers.tutorial import LR, TutorialData, TutorialModule, new_network, search_arguments
 
 # Batch normalisation bears ten times the learning rate; each network is searched where it can win.
-LR = {"textbook": (3e-4, 1e-2), "ours": (1e-3, 3e-2)}
 WIDTHS = [[32, 64, 128], [16, 32, 64, 128], [32, 64]]
 
 
@@ -62,16 +60,7 @@ class EpochBudget(tune.Stopper):
 
 def main() -> None:
     began = time.perf_counter()
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True, help="root of torchvision.datasets.FashionMNIST")
-    parser.add_argument("--trials", type=int, default=6)
-    parser.add_argument("--max-epochs", type=int, default=3, help="of a trial")
-    parser.add_argument("--budget-epochs", type=int, help="of all trials; without it ASHA alone decides")
-    parser.add_argument("--network", choices=["textbook", "ours"], default="textbook")
-    parser.add_argument("--judge", choices=["test", "validation"], default="validation", help="images that decide")
-    parser.add_argument("--train-images", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = search_arguments()
     arguments.data = arguments.data.resolve()  # a trial runs in a folder of its own
     epochs = PrintEpochs()
     with tempfile.TemporaryDirectory() as folder:

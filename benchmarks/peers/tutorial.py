@@ -23,6 +23,8 @@ from torchvision.datasets import FashionMNIST
 BATCH_SIZE = 128
 NORMALIZE = transforms.Normalize((0.2860,), (0.3530,))
 NUM_VALIDATION = 6_000
+# Between what learning rates the examples of searches look, by network.
+LR = {"textbook": (3e-4, 1e-2), "ours": (1e-3, 3e-2)}
 
 
 class TutorialData(pl.LightningDataModule):
@@ -119,6 +121,22 @@ def new_network(kind: str, widths: Sequence[int] | None = None, dropout: float =
         channels, side = width, side // 2
     layers += [nn.Flatten(), nn.Linear(channels * side * side, 128), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, 10)]
     return nn.Sequential(*layers)
+
+
+def search_arguments() -> argparse.Namespace:
+    """Of the command line of an example that searches."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True, help="root of torchvision.datasets.FashionMNIST")
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--max-epochs", type=int, default=3, help="of a trial")
+    parser.add_argument(
+        "--budget-epochs", type=int, help="of all trials; without it the example's own stopping decides"
+    )
+    parser.add_argument("--network", choices=["textbook", "ours"], default="textbook")
+    parser.add_argument("--judge", choices=["test", "validation"], default="validation", help="images that decide")
+    parser.add_argument("--train-images", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
 
 
 def main() -> None:
