@@ -38,7 +38,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.measure import OURS, ROOT, Effort, Row
 from reconv.data.arrays import PreparedData, Split
-from reconv.params import Choice, LogUniform, Params, load_params
+from reconv.domains import Choice, LogUniform
+from reconv.params import Params, load_params
 from reconv.search.budget import METRIC, BudgetedASHA, BudgetedOptunaSearch
 from reconv.search.space import default_point, from_tune, to_tune
 

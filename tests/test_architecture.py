@@ -19,11 +19,12 @@ MODULES = sorted(
 )
 SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py"))
 
-BASE = {"errors", "params", "artifacts", "files"}
+BASE = {"errors", "domains", "params", "artifacts", "files"}
 # Part of the package (a folder or a module) -> the parts, or single modules of them, that it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "params": {"errors"},
+    "domains": set(),
+    "params": {"errors", "domains"},
     "files": {"errors"},
     "artifacts": {"errors", "files"},
     "console": {"artifacts", "training.observer"},
@@ -52,6 +53,7 @@ HEAVY = {"ray", "mlflow", "dvc"}
 # (their formats are checked when they are read), what a person or MLflow sees, and where a training runs.
 PLUMBING = {
     "errors",
+    "domains",
     "params",
     "artifacts",
     "files",

@@ -77,6 +77,15 @@ def test_evaluation_has_every_image_in_order(data: Resident, batch_size: int, si
     assert torch.cat([images for images, _ in batches])[:, 0, 0, 0].tolist() == list(range(20))
 
 
+@pytest.mark.parametrize(("pixels", "most"), [(8, 500), (224, 10), (1024, 1)])
+def test_batches_of_large_images_are_smaller_where_nothing_is_learned(pixels: int, most: int) -> None:
+    images = np.zeros((600, pixels, pixels, 1), np.uint8)  # never touched, so that it takes no memory
+    batches = EvaluationBatches(Resident(Split(images, np.zeros(600, np.int64)), CPU), 500)
+
+    assert len(next(iter(batches))[1]) == most
+    assert sum(len(labels) for _, labels in batches) == 600
+
+
 def test_mapped_images_are_not_copied_on_a_cpu(prepared: PreparedData) -> None:
     split = prepared.train
 

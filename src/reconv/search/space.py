@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from reconv.params import Choice, IntegerRange, LogUniform, NetworkParams, RecipeParams, Space, Uniform
+from reconv.domains import Choice, IntegerRange, LogUniform, Space, Uniform
+from reconv.params import NetworkParams, RecipeParams
 
 _PLAIN = (bool, int, float, str, type(None))
 _JSON = "json:"
