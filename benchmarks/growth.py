@@ -203,7 +203,8 @@ def _evaluate(folder: Path, _: str) -> float:
     all_of_them.mkdir()
     prepared = (folder / "prepared").resolve()
     for kind in ("images", "labels"):
-        (all_of_them / f"test-{kind}.npy").symlink_to(prepared / f"development-{kind}.npy")
+        for split in ("development", "test"):
+            (all_of_them / f"{split}-{kind}.npy").symlink_to(prepared / f"development-{kind}.npy")
     (all_of_them / "data_report.json").symlink_to(prepared / "data_report.json")
     manifest = Manifest.load(prepared / "manifest.json")
     counts = {**manifest.counts, "test": manifest.counts["train"] + manifest.counts["validation"]}

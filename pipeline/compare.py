@@ -2,7 +2,19 @@
 
 import pandas as pd
 
-from reconv.artifacts import BASELINE, CNN, COMPARE, Budget, Metrics, evaluate_dir, search_dir
+from reconv.artifacts import (
+    BASELINE,
+    CNN,
+    COMPARE,
+    PREPARED,
+    Budget,
+    Conditions,
+    Manifest,
+    Metrics,
+    evaluate_dir,
+    search_dir,
+    train_dir,
+)
 from reconv.evaluation.compare import compare
 from reconv.files import write_json, write_text
 from reconv.report.page import collect, render
@@ -16,7 +28,9 @@ if __name__ == "__main__":
         predictions = {model: pd.read_parquet(evaluate_dir(model) / "predictions.parquet") for model in models}
         metrics = {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models}
         budgets = {model: Budget.load(search_dir(model) / "budget.json") for model in models}
-        verdict = compare(predictions, metrics, budgets, this.params.compare)
+        conditions = {model: Conditions.load(train_dir(model) / "conditions.json") for model in models}
+        class_names = Manifest.load(PREPARED / "manifest.json").class_names
+        verdict = compare(predictions, budgets, conditions, class_names, this.params.compare)
 
         verdict.save(COMPARE / "verdict.json")
         write_json(COMPARE / "metrics.json", verdict.as_metrics())

@@ -15,14 +15,18 @@ if __name__ == "__main__":
         data = PreparedData()
         cost = TrainingCost.load(train_dir(model) / "cost.json")
         folders = {seed: seed_dir(model, seed) for seed in range(this.params.train.num_seeds)}
-        predictions, metrics = evaluate(folders, data, cost, this.params.evaluate)
+        evaluation = evaluate(folders, data, cost, this.params.evaluate)
+        metrics = evaluation.metrics
 
         out = evaluate_dir(model)
-        write_parquet(out / "predictions.parquet", predictions)
-        write_csv(out / "confusion.csv", confusion_rows(predictions, data.manifest.class_names))
+        write_parquet(out / "predictions.parquet", evaluation.predictions)
+        write_csv(out / "confusion.csv", confusion_rows(evaluation.predictions, data.manifest.class_names))
+        write_csv(out / "calibration.csv", evaluation.calibration)
         metrics.save(out / "metrics.json")
         this.run.log_dataset(data.manifest, "test")
-        log_evaluation(this.run, model, metrics, [out / "metrics.json", out / "confusion.csv"])
+        log_evaluation(
+            this.run, model, metrics, [out / name for name in ("metrics.json", "confusion.csv", "calibration.csv")]
+        )
         this.console.say(
             f"test accuracy {metrics.accuracy.mean:.2%} ± {metrics.accuracy.std:.2%} over {len(folders)} seeds · "
             f"{metrics.num_parameters:,} parameters"

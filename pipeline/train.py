@@ -11,7 +11,7 @@ from reconv.tracking.outcomes import log_training
 from reconv.training.cluster import ray_session
 from reconv.training.job import jobs_for
 from reconv.training.observer import Observers
-from reconv.training.seeds import train_seeds, write_trained
+from reconv.training.seeds import conditions_of, train_seeds, write_trained
 
 if __name__ == "__main__":
     model = sys.argv[1]
@@ -27,7 +27,7 @@ if __name__ == "__main__":
         trained, cost = train_seeds(jobs, data, state, params.resources, this.session, observers)
 
         out = train_dir(model)
-        write_trained(trained, cost, out)
+        write_trained(trained, cost, conditions_of(jobs, best["values"], data.manifest, cost), out)
         log_training(this.run, model, cost, out / "curves.csv")
         this.console.say(
             f"{len(trained)} seeds · {params.train.max_epochs} epochs in {cost.wall_seconds:,.0f} s · "

@@ -21,7 +21,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from reconv.artifacts import Manifest
+from reconv.artifacts import Budget, Conditions, Manifest
 from reconv.data.arrays import PreparedData
 from reconv.data.packing import prepare
 from reconv.data.sources import fetch
@@ -157,6 +157,40 @@ def manifest() -> Manifest:
         mean=(60.0,),
         std=(50.0,),
     )
+
+
+@pytest.fixture(scope="session")
+def make_budget() -> Callable[..., Budget]:
+    """make_budget(spent_epochs=4): of a search that spent it all unless something else is said."""
+
+    def make(spent_epochs: int = 4, **values: Any) -> Budget:
+        usual = {"budget_epochs": spent_epochs, "max_epochs": 2, "seed": 0, "device_seconds": 60.0, "num_trials": 2}
+        usual |= {"searcher": "random", "data_digest": "0" * 64}
+        return Budget.model_validate({**usual, "spent_epochs": spent_epochs, **values})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_conditions() -> Callable[..., Conditions]:
+    """make_conditions(seeds=(0, 1)): of a final training whose search chose its learning rate."""
+
+    def make(**values: Any) -> Conditions:
+        usual = {
+            "data_digest": "0" * 64,
+            "num_images": 30,
+            "epochs": 2,
+            "seeds": (0, 1),
+            "augment": {"crop": 1, "flip": False},
+            "recipe": {"optimizer": "muon", "lr": 0.01},
+            "network": {"widths": [4, 8]},
+            "searched": ("lr", "widths"),
+            "precision": "32-true",
+            "device": "cpu",
+        }
+        return Conditions.model_validate({**usual, **values})
+
+    return make
 
 
 @pytest.fixture(scope="session")

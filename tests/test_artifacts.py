@@ -20,7 +20,16 @@ from reconv.files import (
     write_yaml,
 )
 
-BUDGET = Budget(budget_epochs=10, spent_epochs=9, device_seconds=1.5, num_trials=3)
+BUDGET = Budget(
+    searcher="random",
+    budget_epochs=10,
+    max_epochs=3,
+    seed=0,
+    data_digest="0" * 64,
+    spent_epochs=9,
+    device_seconds=1.5,
+    num_trials=3,
+)
 
 
 def test_atomic_makes_folder_and_file() -> None:

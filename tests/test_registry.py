@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from reconv.artifacts import Budget, Interval, McNemar, Verdict
+from reconv.artifacts import Interval, McNemar, Verdict
 from reconv.registry import accuracy_of, decide
 
 
 def make_verdict(winner: str | None) -> Verdict:
-    budget = Budget(budget_epochs=4, spent_epochs=4, device_seconds=1.0, num_trials=2)
     return Verdict(
         accuracy={"cnn": 0.9, "feedforward": 0.8},
         accuracy_interval={name: Interval(low=0.7, high=0.95) for name in ("cnn", "feedforward")},
@@ -16,9 +15,13 @@ def make_verdict(winner: str | None) -> Verdict:
         difference_interval=Interval(low=0.05, high=0.15),
         confidence=0.95,
         mcnemar=McNemar(only_cnn=20, only_feedforward=5, p_value=0.01),
-        budgets={"cnn": budget, "feedforward": budget},
-        better_classes=3,
-        num_classes=3,
+        detectable_difference=0.02,
+        power=0.8,
+        probability_of_cnn=0.9,
+        classes=(),
+        audit=(),
+        budgets={},
+        notes=(),
         winner=winner,
         text="The CNN is worth it here.",
     )

@@ -51,6 +51,7 @@ def code_digest() -> str:
     """SHA-256 over the source files that decide the outcome of a training."""
     package = Path(__file__).parent
     sources = [
+        package / "domains.py",
         package / "params.py",
         *(p for d in ("data", "models", "training", "search") for p in (package / d).glob("*.py")),
     ]
@@ -130,10 +131,33 @@ class DataReport(Artifact):
 class Budget(Artifact):
     """results/search/MODEL/budget.json: what a search was given and what it spent."""
 
+    searcher: str
     budget_epochs: int
+    max_epochs: int
+    """Of one trial."""
+    seed: int
+    data_digest: str
     spent_epochs: int
     device_seconds: float
     num_trials: int
+
+
+class Conditions(Artifact):
+    """results/train/MODEL/conditions.json: under which conditions the final models were trained, so that `compare` can
+    lay those of both side by side."""
+
+    data_digest: str
+    num_images: int
+    epochs: int
+    seeds: tuple[int, ...]
+    augment: dict[str, Any]
+    recipe: dict[str, Any]
+    network: dict[str, Any]
+    """What the training used, those values included that its search chose."""
+    searched: tuple[str, ...]
+    """Names of the values that its search chose."""
+    precision: str
+    device: str
 
 
 class TrainingCost(Artifact):
@@ -165,6 +189,11 @@ class Metrics(Artifact):
     """Mean negative log-likelihood of the true class, in nats."""
     ece: Score
     """Expected calibration error over 15 bins of equal width."""
+    temperature: Score
+    """What the logits are divided by, fitted on the validation images."""
+    scaled_nll: Score
+    scaled_ece: Score
+    """With logits / temperature; the answers are the same."""
     accuracy_per_class: dict[str, float]
     """Mean over seeds. In the file a list of pairs, which `dvc metrics` leaves out of its table."""
     num_parameters: int
@@ -198,6 +227,28 @@ class McNemar(Artifact):
     p_value: float
 
 
+class ClassDifference(Artifact):
+    """Accuracy of the CNN minus that of the feed-forward network on the test images of one class."""
+
+    name: str
+    num_images: int
+    difference: float
+    interval: Interval
+    """Of this class alone."""
+    adjusted_p_value: float
+    """Corrected for the number of classes."""
+
+
+class Condition(Artifact):
+    """One line of the audit: what both models were given."""
+
+    name: str
+    cnn: str
+    feedforward: str
+    is_own: bool
+    """What each model's search chose for itself, and may differ."""
+
+
 class Verdict(Artifact):
     """results/compare/verdict.json."""
 
@@ -207,11 +258,18 @@ class Verdict(Artifact):
     """Accuracy of the CNN minus that of the feed-forward network, mean over seeds and test images."""
     difference_interval: Interval
     confidence: float
+    detectable_difference: float
+    """The smallest true difference that this test set and these seeds would have shown with probability `power`."""
+    power: float
+    probability_of_cnn: float
+    """That a CNN trained once more beats a feed-forward network trained once more, on as many test images."""
     mcnemar: McNemar
+    classes: tuple[ClassDifference, ...]
+    """Those with test images."""
+    audit: tuple[Condition, ...]
     budgets: dict[str, Budget]
-    better_classes: int
-    """Classes on which the CNN's mean accuracy is higher."""
-    num_classes: int
+    notes: tuple[str, ...]
+    """What a reader should keep in mind: a single seed, few test images, a model that knows one answer."""
     winner: str | None
     """None: the interval contains 0."""
     text: str
@@ -222,6 +280,8 @@ class Verdict(Artifact):
             "difference": self.difference,
             "difference_low": self.difference_interval.low,
             "difference_high": self.difference_interval.high,
+            "detectable_difference": self.detectable_difference,
+            "probability_of_cnn": self.probability_of_cnn,
             "mcnemar_p": self.mcnemar.p_value,
         }
 

@@ -1,16 +1,18 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from reconv.artifacts import Budget, Metrics, Score, Verdict
+from reconv.artifacts import Budget, Conditions, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.compare import compare
 from reconv.params import CompareParams
 
 PARAMS = CompareParams(confidence=0.95, num_resamples=500, budget_tolerance=0.05, seed=0)
 NUM_IMAGES = 200
+VerdictOf = Callable[..., Verdict]
 
 
 def predictions(accuracy: float, num_seeds: int = 2, labels: np.ndarray | None = None) -> pd.DataFrame:
@@ -29,38 +31,30 @@ def predictions(accuracy: float, num_seeds: int = 2, labels: np.ndarray | None =
     )
 
 
-def metrics(accuracy_per_class: dict[str, float]) -> Metrics:
-    some = Score(mean=0.5, std=0.0, seeds=(0.5,))
-    return Metrics(
-        accuracy=some,
-        nll=some,
-        ece=some,
-        accuracy_per_class=accuracy_per_class,
-        num_parameters=1,
-        multiply_adds=1,
-        latency_ms={"1": 1.0},
-        device_seconds=1.0,
-    )
+@pytest.fixture
+def verdict_of(make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]) -> VerdictOf:
+    """verdict_of(0.9, 0.6): of models with these accuracies; a table of predictions may stand for an accuracy."""
+
+    def of(cnn: float | pd.DataFrame, feedforward: float | pd.DataFrame, **changes: Any) -> Verdict:
+        tables = {
+            model: given if isinstance(given, pd.DataFrame) else predictions(given)
+            for model, given in (("cnn", cnn), ("feedforward", feedforward))
+        }
+        arguments: dict[str, Any] = {
+            "predictions": tables,
+            "budgets": dict.fromkeys(tables, make_budget(100)),
+            "conditions": {
+                model: make_conditions(seeds=tuple(sorted(set(table["seed"])))) for model, table in tables.items()
+            },
+            "class_names": ("a", "b"),
+            "params": PARAMS,
+        }
+        return compare(**{**arguments, **changes})
+
+    return of
 
 
-def budget(spent: int) -> Budget:
-    return Budget(budget_epochs=spent, spent_epochs=spent, device_seconds=1.0, num_trials=1)
-
-
-def verdict_of(cnn: float, feedforward: float, **changes: Any) -> Verdict:
-    arguments: dict[str, Any] = {
-        "predictions": {"cnn": predictions(cnn), "feedforward": predictions(feedforward)},
-        "metrics": {
-            "cnn": metrics({"a": 0.9, "b": 0.5, "c": 0.7}),
-            "feedforward": metrics({"a": 0.8, "b": 0.5, "c": 0.8}),
-        },
-        "budgets": {"cnn": budget(100), "feedforward": budget(100)},
-        "params": PARAMS,
-    }
-    return compare(**{**arguments, **changes})
-
-
-def test_better_cnn_wins() -> None:
+def test_better_cnn_wins(verdict_of: VerdictOf) -> None:
     verdict = verdict_of(0.9, 0.6)
 
     assert verdict.winner == "cnn"
@@ -68,84 +62,111 @@ def test_better_cnn_wins() -> None:
     assert verdict.difference == pytest.approx(0.3)
     assert verdict.difference_interval.low < 0.3 < verdict.difference_interval.high
     assert (verdict.mcnemar.only_cnn, verdict.mcnemar.only_feedforward) == (60, 0)
+    assert verdict.probability_of_cnn == 1
+    assert verdict.notes == ()
 
 
-def test_better_baseline_wins() -> None:
+def test_better_baseline_wins(verdict_of: VerdictOf) -> None:
     verdict = verdict_of(0.6, 0.9)
 
     assert verdict.winner == "feedforward"
     assert verdict.difference_interval.high < 0
+    assert verdict.probability_of_cnn == 0
 
 
-def test_interval_with_0_has_no_winner() -> None:
+def test_interval_with_0_has_no_winner(verdict_of: VerdictOf) -> None:
     verdict = verdict_of(0.81, 0.8)
 
     assert verdict.difference_interval.low <= 0 <= verdict.difference_interval.high
     assert verdict.winner is None
 
 
-def test_classes_that_are_better_are_counted() -> None:
-    verdict = verdict_of(0.9, 0.6)
+def test_more_test_images_show_smaller_differences(verdict_of: VerdictOf) -> None:
+    few, many = (
+        verdict_of(predictions(0.9, labels=labels), predictions(0.6, labels=labels))
+        for labels in (np.arange(50) % 2, np.arange(800) % 2)
+    )
 
-    assert (verdict.better_classes, verdict.num_classes) == (1, 3)
+    assert 0 < many.detectable_difference < few.detectable_difference <= 1
 
 
 @pytest.mark.parametrize(
     ("cnn", "feedforward", "parts"),
     [
-        (0.9, 0.6, ["The CNN is worth it here: +30.0 points", "95% interval [+", "1 of 3 classes", "p < 0.001"]),
-        (0.6, 0.9, ["feed-forward network is enough here", "-30.0 points"]),
-        (0.8, 0.8, ["cannot tell which is better", "contains 0", "p = 1.000"]),
+        (0.9, 0.6, ["The CNN is worth it here: +30.0 points", "95% interval [+", "better on 2 of 2 classes"]),
+        (0.6, 0.9, ["feed-forward network is enough here", "-30.0 points", "worse on 2"]),
+        (0.8, 0.8, ["cannot tell which is better", "contains 0", "A true difference of "]),
     ],
 )
-def test_text_says_who_won_by_how_much(cnn: float, feedforward: float, parts: list[str]) -> None:
+def test_text_says_who_won_by_how_much(verdict_of: VerdictOf, cnn: float, feedforward: float, parts: list[str]) -> None:
     text = verdict_of(cnn, feedforward).text
 
     assert [part for part in parts if part not in text] == []
 
 
-def test_different_budgets_are_refused_with_both_numbers() -> None:
-    with pytest.raises(ComparisonError, match=r"cnn 100 epochs, feedforward 106 epochs.*5% \(compare\.budget_tol"):
-        verdict_of(0.9, 0.6, budgets={"cnn": budget(100), "feedforward": budget(106)})
-
-
-@pytest.mark.parametrize(("cnn", "feedforward"), [(100, 105), (105, 100), (100, 100)])
-def test_budgets_within_the_tolerance_are_taken(cnn: int, feedforward: int) -> None:
-    budgets = {"cnn": budget(cnn), "feedforward": budget(feedforward)}
-
-    assert verdict_of(0.9, 0.6, budgets=budgets).budgets == budgets
-
-
-def test_different_test_images_are_refused() -> None:
-    other = predictions(0.6, labels=np.zeros(NUM_IMAGES, int))
-
+def test_different_test_images_are_refused(verdict_of: VerdictOf) -> None:
     with pytest.raises(ComparisonError, match="different test images"):
-        verdict_of(0.9, 0.6, predictions={"cnn": predictions(0.9), "feedforward": other})
+        verdict_of(0.9, predictions(0.6, labels=np.zeros(NUM_IMAGES, int)))
 
 
-def test_different_numbers_of_test_images_are_refused() -> None:
-    other = predictions(0.6, labels=np.arange(NUM_IMAGES - 1) % 2)
-
+def test_different_numbers_of_test_images_are_refused(verdict_of: VerdictOf) -> None:
     with pytest.raises(ComparisonError, match="different test images"):
-        verdict_of(0.9, 0.6, predictions={"cnn": predictions(0.9), "feedforward": other})
+        verdict_of(0.9, predictions(0.6, labels=np.arange(NUM_IMAGES - 1) % 2))
 
 
-def test_incomplete_seed_is_refused() -> None:
-    cut = predictions(0.9).iloc[:-1]
-
+def test_incomplete_seed_is_refused(verdict_of: VerdictOf) -> None:
     with pytest.raises(ComparisonError, match="different numbers of images"):
-        verdict_of(0.9, 0.6, predictions={"cnn": cut, "feedforward": predictions(0.6)})
+        verdict_of(predictions(0.9).iloc[:-1], 0.6)
 
 
-def test_order_of_rows_does_not_matter() -> None:
+def test_missing_seeds_are_refused(verdict_of: VerdictOf, make_conditions: Callable[..., Conditions]) -> None:
+    with pytest.raises(ComparisonError, match=r"trained with the seeds 0, 1, 2, but there are predictions of 0, 1"):
+        verdict_of(0.9, 0.6, conditions=dict.fromkeys(("cnn", "feedforward"), make_conditions(seeds=(0, 1, 2))))
+
+
+def test_order_of_rows_does_not_matter(verdict_of: VerdictOf) -> None:
     shuffled = predictions(0.9).sample(frac=1, random_state=0)
 
-    verdict = verdict_of(0.9, 0.6, predictions={"cnn": shuffled, "feedforward": predictions(0.6)})
-
-    assert verdict == verdict_of(0.9, 0.6)
+    assert verdict_of(shuffled, 0.6) == verdict_of(0.9, 0.6)
 
 
-def test_numbers_of_seeds_may_differ() -> None:
-    fewer = {"cnn": predictions(0.9, num_seeds=1), "feedforward": predictions(0.6, num_seeds=3)}
+def test_a_single_seed_gives_a_verdict_that_says_so(verdict_of: VerdictOf) -> None:
+    verdict = verdict_of(predictions(0.9, num_seeds=1), predictions(0.6, num_seeds=1))
 
-    assert verdict_of(0.9, 0.6, predictions=fewer).winner == "cnn"
+    assert verdict.winner == "cnn"
+    assert "single seed" in verdict.notes[0]
+
+
+def test_twenty_test_images_cannot_tell(verdict_of: VerdictOf) -> None:
+    labels = np.arange(20) % 2
+
+    verdict = verdict_of(predictions(0.95, labels=labels), predictions(0.8, labels=labels))
+
+    assert verdict.winner is None
+    assert verdict.difference_interval.high - verdict.difference_interval.low > 0.2
+    assert "Only 20 test images" in verdict.notes[0]
+
+
+def test_a_class_without_test_images_is_named(verdict_of: VerdictOf) -> None:
+    verdict = verdict_of(0.9, 0.6, class_names=("a", "b", "c"))
+
+    assert [one.name for one in verdict.classes] == ["a", "b"]
+    assert verdict.notes == ("No test images of c.",)
+
+
+def test_a_model_with_one_answer_is_named(verdict_of: VerdictOf) -> None:
+    always = predictions(0.5).assign(logit_1=-1.0)
+
+    verdict = verdict_of(0.9, always)
+
+    assert verdict.winner == "cnn"
+    assert verdict.notes[0] == "feedforward, seed 0, gives every image the same class: it has learned nothing."
+
+
+def test_identical_predictions_cannot_tell(verdict_of: VerdictOf) -> None:
+    verdict = verdict_of(0.8, 0.8)
+
+    assert verdict.winner is None
+    assert verdict.difference_interval.low < 0 < verdict.difference_interval.high
+    assert verdict.probability_of_cnn == pytest.approx(0.5, abs=0.1)
+    assert all(np.isfinite(value) for value in verdict.as_metrics().values())

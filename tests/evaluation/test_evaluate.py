@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from reconv.artifacts import Metrics, TrainingCost
+from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
-from reconv.evaluation.evaluate import confusion_rows, evaluate, predict_logits
+from reconv.evaluation.calibration import fit_temperature
+from reconv.evaluation.evaluate import Evaluation, confusion_rows, evaluate, predict_logits
 from reconv.files import write_bytes, write_json
 from reconv.models.classifier import load_classifier, new_classifier, weights_as_bytes
 from reconv.params import Params
@@ -31,14 +32,12 @@ def folders(params: Params, prepared: PreparedData) -> dict[int, Path]:
 
 
 @pytest.fixture
-def outcome(folders: dict[int, Path], prepared: PreparedData, params: Params) -> tuple[pd.DataFrame, Metrics]:
+def outcome(folders: dict[int, Path], prepared: PreparedData, params: Params) -> Evaluation:
     return evaluate(folders, prepared, COST, params.evaluate)
 
 
-def test_the_table_has_a_row_for_each_seed_and_test_image(
-    outcome: tuple[pd.DataFrame, Metrics], prepared: PreparedData
-) -> None:
-    table, _ = outcome
+def test_the_table_has_a_row_for_each_seed_and_test_image(outcome: Evaluation, prepared: PreparedData) -> None:
+    table = outcome.predictions
 
     assert list(table.columns) == ["seed", "image", "label", "logit_0", "logit_1", "logit_2"]
     assert len(table) == 2 * len(prepared.test)
@@ -48,9 +47,9 @@ def test_the_table_has_a_row_for_each_seed_and_test_image(
 
 
 def test_measures_are_those_of_each_classifier_by_itself(
-    outcome: tuple[pd.DataFrame, Metrics], folders: dict[int, Path], prepared: PreparedData
+    outcome: Evaluation, folders: dict[int, Path], prepared: PreparedData
 ) -> None:
-    _, metrics = outcome
+    metrics = outcome.metrics
     labels = torch.from_numpy(prepared.test.labels)
 
     for index, path in enumerate(folders.values()):
@@ -62,21 +61,37 @@ def test_measures_are_those_of_each_classifier_by_itself(
 
 
 def test_accuracy_is_the_mean_of_its_classes_when_these_are_of_one_size(
-    outcome: tuple[pd.DataFrame, Metrics], prepared: PreparedData
+    outcome: Evaluation, prepared: PreparedData
 ) -> None:
-    _, metrics = outcome
+    metrics = outcome.metrics
 
     assert tuple(metrics.accuracy_per_class) == prepared.manifest.class_names
     assert np.mean(list(metrics.accuracy_per_class.values())) == pytest.approx(metrics.accuracy.mean)
 
 
-def test_costs_are_of_one_classifier(outcome: tuple[pd.DataFrame, Metrics]) -> None:
-    _, metrics = outcome
+def test_costs_are_of_one_classifier(outcome: Evaluation) -> None:
+    metrics = outcome.metrics
 
     assert metrics.device_seconds == 3.0
     assert metrics.num_parameters > 0
     assert metrics.multiply_adds > 0
     assert list(metrics.latency_ms) == ["1"]
+
+
+def test_the_temperature_comes_from_the_validation_images(
+    outcome: Evaluation, folders: dict[int, Path], prepared: PreparedData
+) -> None:
+    for index, path in enumerate(folders.values()):
+        held_out = predict_logits(load_classifier(path), prepared.validation, 15, CPU)
+
+        assert outcome.metrics.temperature.seeds[index] == fit_temperature(held_out, prepared.validation.labels)
+
+
+def test_reliability_counts_every_answer_before_and_after(outcome: Evaluation, prepared: PreparedData) -> None:
+    images = outcome.calibration.groupby("state")["images"].sum()
+
+    assert images.to_dict() == {"before": 2 * len(prepared.test), "after": 2 * len(prepared.test)}
+    assert outcome.calibration.notna().all(axis=None)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

@@ -3,7 +3,6 @@ import pytest
 
 from reconv.evaluation.metrics import (
     accuracy_per_class,
-    expected_calibration_error,
     is_correct,
     negative_log_likelihood,
     score,
@@ -45,33 +44,8 @@ def test_logits_shifted_by_a_constant_are_the_same_prediction() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(50, 4)).astype(np.float32), rng.integers(4, size=50)
 
-    for measure in (negative_log_likelihood, expected_calibration_error):
-        assert measure(logits + 5, labels) == pytest.approx(measure(logits, labels), abs=1e-6)
-
-
-def test_calibration_error_by_hand() -> None:
-    # Bins are 1/15 wide: 0.62 and 0.64 share [0.6, 0.667), 0.91 lies in [0.867, 0.933).
-    logits = logits_of([[0.62, 0.38], [0.64, 0.36], [0.91, 0.09], [0.91, 0.09]])
-    labels = np.array([0, 1, 0, 0])
-
-    gap_of_the_first_bin = abs((0.62 + 0.64) / 2 - 1 / 2)
-    gap_of_the_second_bin = abs(0.91 - 1)
-    assert expected_calibration_error(logits, labels) == pytest.approx(
-        2 / 4 * gap_of_the_first_bin + 2 / 4 * gap_of_the_second_bin, abs=1e-6
-    )
-
-
-@pytest.mark.parametrize(("label", "error"), [(0, 0.0), (1, 1.0)])
-def test_full_confidence_lies_in_the_last_bin(label: int, error: float) -> None:
-    assert expected_calibration_error(np.array([[1000.0, 0.0]], np.float32), np.array([label])) == error
-
-
-def test_calibrated_predictions_have_almost_no_error() -> None:
-    rng = np.random.default_rng(0)
-    confidence = rng.uniform(0.5, 1, 200_000)
-    logits = logits_of(np.stack([confidence, 1 - confidence], axis=1).tolist())
-
-    assert expected_calibration_error(logits, (rng.random(200_000) > confidence).astype(int)) < 0.01
+    shifted = negative_log_likelihood(logits + 5, labels)
+    assert shifted == pytest.approx(negative_log_likelihood(logits, labels), abs=1e-6)
 
 
 def test_accuracy_per_class_is_the_mean_over_seeds_of_classes_that_are_there() -> None:

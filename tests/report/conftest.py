@@ -1,9 +1,22 @@
 """A small made-up outcome of both models, with class names that a careless page or table would trip over."""
 
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
 
-from reconv.artifacts import Budget, DataReport, Interval, Manifest, McNemar, Metrics, Score, Verdict
+from reconv.artifacts import (
+    Budget,
+    ClassDifference,
+    Condition,
+    DataReport,
+    Interval,
+    Manifest,
+    McNemar,
+    Metrics,
+    Score,
+    Verdict,
+)
 from reconv.report.page import Contents
 
 MODELS = ("cnn", "feedforward")
@@ -11,7 +24,7 @@ CLASS_NAMES = ("<script>x", 'a & "b"', "plain")
 
 
 @pytest.fixture
-def verdict() -> Verdict:
+def verdict(make_budget: Callable[..., Budget]) -> Verdict:
     return Verdict(
         accuracy={"cnn": 0.912, "feedforward": 0.856},
         accuracy_interval={"cnn": Interval(low=0.9, high=0.92), "feedforward": Interval(low=0.84, high=0.87)},
@@ -19,12 +32,22 @@ def verdict() -> Verdict:
         difference_interval=Interval(low=0.04, high=0.07),
         confidence=0.95,
         mcnemar=McNemar(only_cnn=70, only_feedforward=14, p_value=1e-9),
-        budgets={
-            model: Budget(budget_epochs=24, spent_epochs=24 - index, device_seconds=60.0, num_trials=9)
-            for index, model in enumerate(MODELS)
-        },
-        better_classes=2,
-        num_classes=3,
+        detectable_difference=0.012,
+        power=0.8,
+        probability_of_cnn=1.0,
+        classes=tuple(
+            ClassDifference(
+                name=name,
+                num_images=7,
+                difference=difference,
+                interval=Interval(low=difference - 0.03, high=difference + 0.03),
+                adjusted_p_value=p_value,
+            )
+            for name, difference, p_value in zip(CLASS_NAMES, (0.08, 0.05, -0.01), (1e-7, 0.021, 0.8), strict=True)
+        ),
+        audit=(Condition(name="lr", cnn="0.01", feedforward="0.02", is_own=True),),
+        budgets={model: make_budget(spent_epochs=24 - index, budget_epochs=24) for index, model in enumerate(MODELS)},
+        notes=("Only 21 test images: only large differences can be seen.",),
         winner="cnn",
         text="The CNN is worth it here: +5.6 points <of accuracy>.",
     )
@@ -37,6 +60,9 @@ def metrics() -> dict[str, Metrics]:
             accuracy=Score(mean=accuracy, std=0.01, seeds=(accuracy, accuracy)),
             nll=Score(mean=0.25, std=0.0, seeds=(0.25, 0.25)),
             ece=Score(mean=0.02, std=0.0, seeds=(0.02, 0.02)),
+            temperature=Score(mean=0.87, std=0.0, seeds=(0.87, 0.87)),
+            scaled_nll=Score(mean=0.24, std=0.0, seeds=(0.24, 0.24)),
+            scaled_ece=Score(mean=0.0123, std=0.0, seeds=(0.0123, 0.0123)),
             accuracy_per_class=dict.fromkeys(CLASS_NAMES, accuracy),
             num_parameters=parameters,
             multiply_adds=1_000_000,
@@ -49,7 +75,7 @@ def metrics() -> dict[str, Metrics]:
 
 @pytest.fixture
 def tables() -> dict[str, pd.DataFrame]:
-    """curves, trials and confusion of one model."""
+    """curves, trials, calibration and confusion of one model."""
     return {
         "curves": pd.DataFrame(
             {
@@ -57,10 +83,20 @@ def tables() -> dict[str, pd.DataFrame]:
                 "epoch": [1, 2, 1, 2],
                 "train/loss": [1.0, 0.5, 1.1, 0.6],
                 "train/accuracy": [0.5, 0.8, 0.4, 0.7],
+                "validation/accuracy": [0.5, 0.7, 0.4, 0.6],
             }
         ),
         "trials": pd.DataFrame(
             {"trial": [1, 2], "epochs": [1, 4], "status": ["stopped", "finished"], "validation/accuracy": [0.6, 0.9]}
+        ),
+        "calibration": pd.DataFrame(
+            {
+                "bin": [9, 14, 14],
+                "images": [10, 32, 42],
+                "confidence": [0.63, 0.95, 0.9],
+                "accuracy": [0.7, 0.97, 0.9],
+                "state": ["before", "before", "after"],
+            }
         ),
         "confusion": pd.DataFrame(
             {"actual": [*CLASS_NAMES, CLASS_NAMES[0]], "predicted": [*CLASS_NAMES, CLASS_NAMES[1]]}
@@ -98,6 +134,7 @@ def contents(
         curves=dict.fromkeys(MODELS, tables["curves"]),
         trials=dict.fromkeys(MODELS, tables["trials"]),
         confusion=dict.fromkeys(MODELS, tables["confusion"]),
+        calibration=dict.fromkeys(MODELS, tables["calibration"]),
         manifest=described,
         data_report=data_report,
         commit="0123abc",

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from reconv.artifacts import PREPARED, DataReport, Manifest, Metrics, Verdict, evaluate_dir, search_dir, train_dir
+from reconv.artifacts import PREPARED, Manifest, Metrics, Verdict, evaluate_dir, search_dir, train_dir
 from reconv.evaluation.evaluate import confusion_rows
 from reconv.files import write_csv
 from reconv.report.figures import confusion_matrices
@@ -59,6 +59,26 @@ def test_the_measures_of_both_models_are_shown(page: Page) -> None:
     assert [value for value in shown if value not in page.text] == []
 
 
+def test_what_the_numbers_can_tell_is_said(page: Page, verdict: Verdict) -> None:
+    text = " ".join(page.text.split())
+
+    assert "with a probability of more than 99.9 %" in text
+    assert "2 seeds show with a probability of 80% is 1.2 points" in text
+    assert verdict.notes[0] in text
+
+
+def test_each_class_has_its_difference_and_corrected_p_value(page: Page) -> None:
+    rows = ("+8.0", "+5.0 to +11.0", "< 0.001", "0.021", "-1.0", "0.800")
+
+    assert [value for value in rows if value not in page.text] == []
+
+
+def test_the_audit_and_the_calibration_are_shown(page: Page) -> None:
+    shown = ("Was it fair?", "own", "2.00%", "1.23%", "cnn 0.87")
+
+    assert [value for value in shown if value not in " ".join(page.text.split())] == []
+
+
 def test_every_class_is_shown_as_it_is_named(page: Page, described: Manifest) -> None:
     for name in described.class_names:
         assert page.text.count(name) >= 2  # accuracies and counts
@@ -66,16 +86,26 @@ def test_every_class_is_shown_as_it_is_named(page: Page, described: Manifest) ->
 
 
 def test_class_names_are_never_markup(contents: Contents, page: Page) -> None:
-    renamed = contents.manifest.model_copy(update={"class_names": ("one", "two", "plain")})
-    harmless = Page(render(dataclasses.replace(contents, manifest=renamed, data_report=_renamed(contents))))
+    harmless = Page(render(_renamed(contents)))
 
     assert page.tags == harmless.tags
     assert "<script>x" not in render(contents)
 
 
-def _renamed(contents: Contents) -> DataReport:
-    counts = {split: dict.fromkeys(("one", "two", "plain"), 7) for split in contents.data_report.images_per_class}
-    return contents.data_report.model_copy(update={"images_per_class": counts})
+def _renamed(contents: Contents) -> Contents:
+    names = ("one", "two", "plain")
+    counts = {split: dict.fromkeys(names, 7) for split in contents.data_report.images_per_class}
+    classes = [one.model_copy(update={"name": n}) for one, n in zip(contents.verdict.classes, names, strict=True)]
+    return dataclasses.replace(
+        contents,
+        manifest=contents.manifest.model_copy(update={"class_names": names}),
+        data_report=contents.data_report.model_copy(update={"images_per_class": counts}),
+        verdict=contents.verdict.model_copy(update={"classes": tuple(classes)}),
+        metrics={
+            model: of_model.model_copy(update={"accuracy_per_class": dict.fromkeys(names, 0.9)})
+            for model, of_model in contents.metrics.items()
+        },
+    )
 
 
 def test_it_asks_no_other_place_for_anything(page: Page) -> None:
@@ -84,7 +114,9 @@ def test_it_asks_no_other_place_for_anything(page: Page) -> None:
 
 
 def test_all_figures_are_there(page: Page) -> None:
-    assert {"figure-difference", "figure-curves", "figure-trials", "figure-confusion"} <= page.ids
+    names = ("difference", "classes", "calibration", "curves", "trials", "confusion")
+
+    assert {f"figure-{name}" for name in names} <= page.ids
 
 
 def test_confusion_is_a_share_of_each_actual_class(contents: Contents) -> None:
@@ -118,6 +150,7 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
         write_csv(train_dir(model) / "curves.csv", tables["curves"])
         write_csv(search_dir(model) / "trials.csv", tables["trials"])
         write_csv(evaluate_dir(model) / "confusion.csv", rows)
+        write_csv(evaluate_dir(model) / "calibration.csv", tables["calibration"])
     contents.manifest.model_copy(update={"class_names": class_names}).save(PREPARED / "manifest.json")
     contents.data_report.save(PREPARED / "data_report.json")
 

@@ -4,107 +4,146 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.artifacts import BASELINE, CNN, Budget, Interval, McNemar, Metrics, Verdict
+from reconv.artifacts import BASELINE, CNN, Budget, ClassDifference, Conditions, Interval, Verdict
 from reconv.errors import ComparisonError
-from reconv.evaluation.statistics import mcnemar, paired_bootstrap
+from reconv.evaluation.audit import audit
+from reconv.evaluation.statistics import (
+    compare_classes,
+    error_of_accuracy,
+    error_of_difference,
+    interval,
+    mcnemar,
+    paired_bootstrap,
+)
 from reconv.params import CompareParams
+
+_POWER = 0.8
+_FEW_IMAGES = 100
 
 
 def compare(
     predictions: dict[str, pd.DataFrame],
-    metrics: dict[str, Metrics],
     budgets: dict[str, Budget],
+    conditions: dict[str, Conditions],
+    class_names: tuple[str, ...],
     params: CompareParams,
 ) -> Verdict:
-    """Each argument holds an entry for `cnn` and one for `feedforward`.
+    """Each argument but the last two holds an entry for `cnn` and one for `feedforward`.
 
     Raises:
-        ComparisonError: budgets differ by more than the tolerance, or predictions are of different test images.
+        ComparisonError: the models were not given the same, or predictions are of different test images, or of other
+            seeds than were trained.
     """
-    _check_budgets(budgets, params.budget_tolerance)
-    correct = {model: _correct(predictions[model]) for model in (CNN, BASELINE)}
-    if not np.array_equal(_labels(predictions[CNN]), _labels(predictions[BASELINE])):
-        raise ComparisonError(
-            "the predictions of the two models are of different test images: run `dvc repro --force evaluate`."
-        )
+    lines = audit(budgets, conditions, params.budget_tolerance)
+    correct, labels_N = _who_is_right(predictions, conditions)
     bootstrap = paired_bootstrap(correct[CNN], correct[BASELINE], params.num_resamples, params.seed)
     accuracy = {model: float(correct[model].mean()) for model in (CNN, BASELINE)}
     difference = accuracy[CNN] - accuracy[BASELINE]
-    interval = bootstrap.interval(bootstrap.first - bootstrap.second, params.confidence)
-    test = mcnemar(correct[CNN], correct[BASELINE])
-    classes = metrics[CNN].accuracy_per_class
-    better = sum(classes[name] > metrics[BASELINE].accuracy_per_class[name] for name in classes)
-    winner = CNN if interval.low > 0 else BASELINE if interval.high < 0 else None
+    error = error_of_difference(correct[CNN], correct[BASELINE])
+    of_difference = interval(bootstrap.first - bootstrap.second, error, params.confidence)
+    detectable = min(1.0, error.detectable(params.confidence, _POWER))
+    classes = compare_classes(correct[CNN], correct[BASELINE], labels_N, class_names, params.confidence)
+    winner = CNN if of_difference.low > 0 else BASELINE if of_difference.high < 0 else None
     return Verdict(
         accuracy=accuracy,
         accuracy_interval={
-            CNN: bootstrap.interval(bootstrap.first, params.confidence),
-            BASELINE: bootstrap.interval(bootstrap.second, params.confidence),
+            model: interval(resampled, error_of_accuracy(correct[model]), params.confidence, lowest=0.0)
+            for model, resampled in ((CNN, bootstrap.first), (BASELINE, bootstrap.second))
         },
         difference=difference,
-        difference_interval=interval,
+        difference_interval=of_difference,
         confidence=params.confidence,
-        mcnemar=test,
+        detectable_difference=detectable,
+        power=_POWER,
+        probability_of_cnn=bootstrap.probability_of_first,
+        mcnemar=mcnemar(correct[CNN], correct[BASELINE]),
+        classes=classes,
+        audit=lines,
         budgets=budgets,
-        better_classes=better,
-        num_classes=len(classes),
+        notes=tuple(_notes(predictions, conditions, labels_N, class_names)),
         winner=winner,
-        text=_in_words(winner, difference, interval, params.confidence, better, len(classes), test),
+        text=_in_words(winner, difference, of_difference, params.confidence, detectable, classes),
     )
 
 
-def _check_budgets(budgets: dict[str, Budget], tolerance: float) -> None:
-    spent = {model: budget.spent_epochs for model, budget in budgets.items()}
-    if max(spent.values()) > min(spent.values()) * (1 + tolerance):
-        listed = ", ".join(f"{model} {epochs} epochs" for model, epochs in spent.items())
-        raise ComparisonError(
-            f"the searches spent {listed}; they may differ by {tolerance:.0%} (compare.budget_tolerance): "
-            "run `dvc repro --force search`, so that both have the same budget."
+def _who_is_right(
+    predictions: dict[str, pd.DataFrame], conditions: dict[str, Conditions]
+) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.int64]]:
+    """Model -> correct (S, N); the labels (N,)."""
+    tables = {
+        model: [table.sort_values("image") for _, table in predictions[model].groupby("seed", sort=True)]
+        for model in (CNN, BASELINE)
+    }
+    for model, of_seeds in tables.items():
+        seeds, trained = tuple(sorted(predictions[model]["seed"].unique().tolist())), conditions[model].seeds
+        if seeds != tuple(sorted(trained)):
+            raise ComparisonError(
+                f"{model} was trained with the seeds {', '.join(map(str, trained))}, but there are predictions of "
+                f"{', '.join(map(str, seeds)) or 'none'}: run `dvc repro --force evaluate`."
+            )
+        if len({len(table) for table in of_seeds}) > 1:
+            raise ComparisonError(
+                f"the seeds of {model} predict different numbers of images: run `dvc repro --force evaluate`."
+            )
+    labels_N: NDArray[np.int64] = tables[CNN][0]["label"].to_numpy()
+    for table in (*tables[CNN], *tables[BASELINE]):
+        if not np.array_equal(table["label"].to_numpy(), labels_N):
+            raise ComparisonError(
+                "the predictions of the two models are of different test images: run `dvc repro --force evaluate`."
+            )
+    return {
+        model: np.stack([_answers(t) == labels_N for t in of_seeds]) for model, of_seeds in tables.items()
+    }, labels_N
+
+
+def _answers(predictions: pd.DataFrame) -> NDArray[np.int64]:
+    answers: NDArray[np.int64] = predictions.filter(like="logit_").to_numpy().argmax(axis=1)
+    return answers
+
+
+def _notes(
+    predictions: dict[str, pd.DataFrame],
+    conditions: dict[str, Conditions],
+    labels_N: NDArray[np.int64],
+    class_names: tuple[str, ...],
+) -> list[str]:
+    notes = []
+    if any(len(of_model.seeds) == 1 for of_model in conditions.values()):
+        notes.append(
+            "A single seed: how much a retrained model differs is not known, so the interval is of these trained "
+            "networks alone. Raise train.num_seeds."
         )
-
-
-def _by_seed(predictions: pd.DataFrame) -> list[pd.DataFrame]:
-    return [table.sort_values("image") for _, table in predictions.groupby("seed", sort=True)]
-
-
-def _correct(predictions: pd.DataFrame) -> NDArray[np.bool_]:
-    """(seeds, images)."""
-    tables = _by_seed(predictions)
-    if len({len(table) for table in tables}) > 1:
-        raise ComparisonError(
-            "the seeds of a model predict different numbers of images: run `dvc repro --force evaluate`."
-        )
-    return np.stack(
-        [table.filter(like="logit_").to_numpy().argmax(axis=1) == table["label"].to_numpy() for table in tables]
-    )
-
-
-def _labels(predictions: pd.DataFrame) -> NDArray[np.int64]:
-    labels: NDArray[np.int64] = _by_seed(predictions)[0]["label"].to_numpy()
-    return labels
+    if len(labels_N) < _FEW_IMAGES:
+        notes.append(f"Only {len(labels_N)} test images: only large differences can be seen.")
+    if absent := [name for label, name in enumerate(class_names) if not (labels_N == label).any()]:
+        notes.append(f"No test images of {', '.join(absent)}.")
+    for model, table in predictions.items():
+        for seed, of_seed in table.groupby("seed"):
+            if len(set(_answers(of_seed))) == 1 and len(set(labels_N)) > 1:
+                notes.append(f"{model}, seed {seed}, gives every image the same class: it has learned nothing.")
+    return notes
 
 
 def _in_words(
     winner: str | None,
     difference: float,
-    interval: Interval,
+    within: Interval,
     confidence: float,
-    better: int,
-    num_classes: int,
-    test: McNemar,
+    detectable: float,
+    classes: tuple[ClassDifference, ...],
 ) -> str:
     size = (
         f"{difference * 100:+.1f} points of accuracy, {confidence:.0%} interval "
-        f"[{interval.low * 100:+.1f}, {interval.high * 100:+.1f}]"
+        f"[{within.low * 100:+.1f}, {within.high * 100:+.1f}]"
     )
+    found = [one for one in classes if one.adjusted_p_value < 1 - confidence]
+    better = sum(one.difference > 0 for one in found)
+    by_class = f"better on {better} of {len(classes)} classes, worse on {len(found) - better or 'none'}"
     if winner == CNN:
-        lead = f"The CNN is worth it here: {size}; it is better on {better} of {num_classes} classes"
-    elif winner == BASELINE:
-        lead = f"The feed-forward network is enough here: the CNN makes {size}"
-    else:
-        lead = f"These images cannot tell which is better: the CNN makes {size}, which contains 0"
-    return f"{lead} (McNemar p {_p_text(test.p_value)})."
-
-
-def _p_text(p_value: float) -> str:
-    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
+        return f"The CNN is worth it here: {size}; {by_class}."
+    if winner == BASELINE:
+        return f"The feed-forward network is enough here: the CNN makes {size}; it is {by_class}."
+    return (
+        f"These images cannot tell which is better: the CNN makes {size}, which contains 0. A true difference of "
+        f"{detectable * 100:.1f} points would probably have shown."
+    )

@@ -1,8 +1,9 @@
-"""Trained classifiers and the test split -> a table of predictions and metrics. Called by the stage `evaluate`.
+"""Trained classifiers, validation and test split -> predictions, metrics, calibration. Called by the stage `evaluate`.
 
 In float32 whatever the precision of training, so that a served model gives the same numbers.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,38 +13,45 @@ import torch
 from reconv.artifacts import Metrics, TrainingCost
 from reconv.data.arrays import PreparedData, Split
 from reconv.data.batches import EvaluationBatches, Resident
+from reconv.evaluation.calibration import expected_calibration_error, fit_temperature, reliability
 from reconv.evaluation.cost import count_multiply_adds, count_parameters, latency_ms
-from reconv.evaluation.metrics import (
-    Logits,
-    accuracy_per_class,
-    expected_calibration_error,
-    is_correct,
-    negative_log_likelihood,
-    score,
-)
+from reconv.evaluation.metrics import Logits, accuracy_per_class, is_correct, negative_log_likelihood, score
 from reconv.models.classifier import ImageClassifier, load_classifier
 from reconv.params import EvaluateParams
 from reconv.training.precision import best_device
 
 
-def evaluate(
-    folders: dict[int, Path], data: PreparedData, cost: TrainingCost, params: EvaluateParams
-) -> tuple[pd.DataFrame, Metrics]:
+@dataclass(frozen=True)
+class Evaluation:
+    predictions: pd.DataFrame
+    """A row per seed and test image: seed, image (its index in the test split), label, logit_0, logit_1, ..."""
+    calibration: pd.DataFrame
+    """Reliability of all seeds together, `before` and `after` scaling: state, bin, images, confidence, accuracy."""
+    metrics: Metrics
+
+
+def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, params: EvaluateParams) -> Evaluation:
     """Predict every test image with the classifier of each seed (seed -> folder), and measure.
 
-    The table has a row per seed and image: seed, image (its index in the test split), label, logit_0, logit_1, ...
+    Each seed's temperature is fitted to its predictions of the validation images, which it was not trained on.
     """
     device = best_device()
     test = data.test
-    logits_SNK = []
+    logits_SNK, temperatures = [], []
     for folder in folders.values():
         classifier = load_classifier(folder)
         logits_SNK.append(predict_logits(classifier, test, params.batch_size, device))
+        held_out = predict_logits(classifier, data.validation, params.batch_size, device)
+        temperatures.append(fit_temperature(held_out, data.validation.labels))
+    scaled_SNK = [logits_NK / np.float32(t) for logits_NK, t in zip(logits_SNK, temperatures, strict=True)]
     correct_SN = np.stack([is_correct(logits_NK, test.labels) for logits_NK in logits_SNK])
     metrics = Metrics(
         accuracy=score([float(correct_N.mean()) for correct_N in correct_SN]),
         nll=score([negative_log_likelihood(logits_NK, test.labels) for logits_NK in logits_SNK]),
         ece=score([expected_calibration_error(logits_NK, test.labels) for logits_NK in logits_SNK]),
+        temperature=score(temperatures),
+        scaled_nll=score([negative_log_likelihood(logits_NK, test.labels) for logits_NK in scaled_SNK]),
+        scaled_ece=score([expected_calibration_error(logits_NK, test.labels) for logits_NK in scaled_SNK]),
         accuracy_per_class=accuracy_per_class(correct_SN, test.labels, data.manifest.class_names),
         num_parameters=count_parameters(classifier),
         multiply_adds=count_multiply_adds(classifier.cpu()),
@@ -51,7 +59,12 @@ def evaluate(
         device_seconds=float(np.mean(cost.device_seconds)),
     )
     tables = [_table(seed, test, logits_NK) for seed, logits_NK in zip(folders, logits_SNK, strict=True)]
-    return pd.concat(tables, ignore_index=True), metrics
+    labels = np.tile(test.labels, len(folders))
+    calibration = [
+        reliability(np.concatenate(logits), labels).assign(state=state)
+        for state, logits in (("before", logits_SNK), ("after", scaled_SNK))
+    ]
+    return Evaluation(pd.concat(tables, ignore_index=True), pd.concat(calibration, ignore_index=True), metrics)
 
 
 def predict_logits(classifier: ImageClassifier, split: Split, batch_size: int, device: torch.device) -> Logits:

@@ -1,4 +1,4 @@
-"""Accuracy, likelihood and calibration of predictions.
+"""Accuracy and likelihood of predictions.
 
 S seeds, N images, K classes.
 """
@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from reconv.artifacts import Score
-
-_NUM_BINS = 15
 
 Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -34,18 +32,6 @@ def negative_log_likelihood(logits_NK: Logits, labels_N: Labels) -> float:
     """Mean over images, in nats."""
     log_probabilities = log_softmax(logits_NK.astype(np.float64), axis=1)
     return float(-log_probabilities[np.arange(len(labels_N)), labels_N].mean())
-
-
-def expected_calibration_error(logits_NK: Logits, labels_N: Labels) -> float:
-    """Mean gap between confidence and accuracy over 15 bins of equal width, weighted by their images.
-
-    Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), equation 3.
-    """
-    confidence = np.exp(log_softmax(logits_NK.astype(np.float64), axis=1)).max(axis=1)
-    correct = is_correct(logits_NK, labels_N)
-    bins = np.minimum((confidence * _NUM_BINS).astype(int), _NUM_BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=_NUM_BINS)
-    return float(np.abs(gaps).sum() / len(labels_N))
 
 
 def accuracy_per_class(

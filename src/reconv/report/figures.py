@@ -8,7 +8,7 @@ from reconv.artifacts import Verdict
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 COLOURS = {"cnn": "#0072B2", "feedforward": "#D55E00"}
-_DASHES = {"cnn": "solid", "feedforward": "dash"}
+_SYMBOLS = {"cnn": "circle", "feedforward": "diamond"}
 
 
 def difference_interval(verdict: Verdict) -> go.Figure:
@@ -36,24 +36,84 @@ def difference_interval(verdict: Verdict) -> go.Figure:
     return _styled(figure, height=190)
 
 
+def class_differences(verdict: Verdict) -> go.Figure:
+    """The difference on each class with its interval; filled marks stay after the correction for their number."""
+    classes = sorted(verdict.classes, key=lambda one: one.difference)
+    is_found = [one.adjusted_p_value < 1 - verdict.confidence for one in classes]
+    figure = go.Figure(
+        go.Scatter(
+            x=[one.difference * 100 for one in classes],
+            y=[one.name for one in classes],
+            mode="markers",
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [(one.interval.high - one.difference) * 100 for one in classes],
+                "arrayminus": [(one.difference - one.interval.low) * 100 for one in classes],
+                "thickness": 2,
+            },
+            marker={
+                "size": 11,
+                "symbol": ["circle" if found else "circle-open" for found in is_found],
+                "color": [COLOURS["cnn"] if one.difference >= 0 else COLOURS["feedforward"] for one in classes],
+            },
+            customdata=[(one.num_images, one.adjusted_p_value) for one in classes],
+            hovertemplate="%{y}: %{x:+.1f} points<br>%{customdata[0]:,} images, corrected p %{customdata[1]:.2g}"
+            "<extra></extra>",
+        )
+    )
+    figure.add_vline(x=0, line_dash="dot")
+    figure.update_xaxes(title="CNN − feed-forward, points of accuracy", zeroline=False)
+    figure.update_yaxes(type="category")
+    return _styled(figure, height=110 + 28 * len(classes))
+
+
+def reliability_diagrams(calibration: dict[str, pd.DataFrame]) -> go.Figure:
+    """Accuracy by confidence, before and after temperature scaling; on the diagonal they agree."""
+    figure = make_subplots(rows=1, cols=len(calibration), subplot_titles=list(calibration), horizontal_spacing=0.1)
+    for column, (model, table) in enumerate(calibration.items(), start=1):
+        figure.add_scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line={"color": "#888", "width": 1, "dash": "dot"}, hoverinfo="skip",
+            name="confidence = accuracy", showlegend=column == 1, row=1, col=column,
+        )  # fmt: skip
+        for state, colour, symbol in (("before", "#999999", "circle-open"), ("after", COLOURS.get(model), "circle")):
+            bins = table[table["state"] == state]
+            figure.add_scatter(
+                x=bins["confidence"], y=bins["accuracy"], mode="lines+markers", name=f"{model}, {state} scaling",
+                line={"color": colour, "width": 2}, marker={"symbol": symbol, "size": 8},
+                customdata=bins[["images"]],
+                hovertemplate="confidence %{x:.1%}, accuracy %{y:.1%}<br>%{customdata[0]:,} answers<extra></extra>",
+                row=1, col=column,
+            )  # fmt: skip
+    figure.update_xaxes(title="confidence", tickformat=".0%", range=[0, 1.02])
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    figure.update_yaxes(title="accuracy", col=1)
+    return _styled(figure, height=420)
+
+
 def learning_curves(curves: dict[str, pd.DataFrame]) -> go.Figure:
-    """Training loss and accuracy by epoch: the mean over seeds as a line, each seed as a faint one."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("training loss", "training accuracy"))
+    """Training loss, and accuracy on training (dotted) and validation images, by epoch: the mean over seeds as a line,
+    each seed as a faint one."""
+    panels = [("train/loss", 1, "dot", "training"), ("train/accuracy", 2, "dot", "training")]
+    panels.append(("validation/accuracy", 2, "solid", "validation"))
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("training loss", "accuracy"))
     for model, table in curves.items():
-        for column, metric in enumerate(("train/loss", "train/accuracy"), start=1):
+        for metric, column, dash, images in panels:
+            colour = COLOURS.get(model)
             for _, seed in table.groupby("seed"):
-                line = {"color": COLOURS.get(model), "width": 1}
                 figure.add_scatter(
-                    x=seed["epoch"], y=seed[metric], mode="lines", line=line, opacity=0.3, hoverinfo="skip",
-                    showlegend=False, row=1, col=column,
+                    x=seed["epoch"], y=seed[metric], mode="lines", line={"color": colour, "width": 1}, opacity=0.25,
+                    hoverinfo="skip", showlegend=False, row=1, col=column,
                 )  # fmt: skip
             mean = table.groupby("epoch")[metric].mean()
             figure.add_scatter(
-                x=mean.index, y=mean, name=model, legendgroup=model, showlegend=column == 1, mode="lines+markers",
-                line={"color": COLOURS.get(model), "width": 3, "dash": _DASHES.get(model)}, row=1, col=column,
+                x=mean.index, y=mean, name=f"{model}, {images}", mode="lines+markers", showlegend=column == 2,
+                line={"color": colour, "width": 3, "dash": dash}, marker={"symbol": _SYMBOLS.get(model)},
+                row=1, col=column,
             )  # fmt: skip
     figure.update_xaxes(title="epoch")
-    return _styled(figure, height=380)
+    figure.update_yaxes(tickformat=".0%", col=2)
+    return _styled(figure, height=400)
 
 
 def search_trials(trials: dict[str, pd.DataFrame]) -> go.Figure:
@@ -68,7 +128,7 @@ def search_trials(trials: dict[str, pd.DataFrame]) -> go.Figure:
             marker={
                 "size": 8 + 4 * table["epochs"],
                 "color": COLOURS.get(model),
-                "symbol": "circle" if model == "cnn" else "diamond",
+                "symbol": _SYMBOLS.get(model),
                 "opacity": 0.7,
             },
             customdata=table[["epochs", "status"]],

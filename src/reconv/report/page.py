@@ -10,7 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from reconv.artifacts import PREPARED, DataReport, Manifest, Metrics, Verdict, evaluate_dir, search_dir, train_dir
-from reconv.report.figures import confusion_matrices, difference_interval, learning_curves, search_trials
+from reconv.report.figures import (
+    class_differences,
+    confusion_matrices,
+    difference_interval,
+    learning_curves,
+    reliability_diagrams,
+    search_trials,
+)
 
 _TEMPLATES = Path(__file__).parent
 
@@ -24,6 +31,7 @@ class Contents:
     curves: dict[str, pd.DataFrame]
     trials: dict[str, pd.DataFrame]
     confusion: dict[str, pd.DataFrame]
+    calibration: dict[str, pd.DataFrame]
     manifest: Manifest
     data_report: DataReport
     commit: str
@@ -37,6 +45,7 @@ def collect(verdict: Verdict, metrics: dict[str, Metrics], models: tuple[str, ..
         curves={model: pd.read_csv(train_dir(model) / "curves.csv") for model in models},
         trials={model: pd.read_csv(search_dir(model) / "trials.csv") for model in models},
         confusion={model: read_confusion(evaluate_dir(model) / "confusion.csv") for model in models},
+        calibration={model: pd.read_csv(evaluate_dir(model) / "calibration.csv") for model in models},
         manifest=Manifest.load(PREPARED / "manifest.json"),
         data_report=DataReport.load(PREPARED / "data_report.json"),
         commit=commit,
@@ -55,6 +64,8 @@ def render(contents: Contents) -> str:
     )
     figures = {
         "difference": difference_interval(contents.verdict),
+        "classes": class_differences(contents.verdict),
+        "calibration": reliability_diagrams(contents.calibration),
         "curves": learning_curves(contents.curves),
         "trials": search_trials(contents.trials),
         "confusion": confusion_matrices(contents.confusion, contents.manifest.class_names),
@@ -65,7 +76,20 @@ def render(contents: Contents) -> str:
         figures={name: _as_html(name, figure) for name, figure in figures.items()},
         plotly=get_plotlyjs(),
         cores=os.cpu_count(),
+        p_value=_p_value,
+        as_percent=_as_percent,
     )
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _as_percent(probability: float) -> str:
+    """Never 100 % or 0 %: a finite number of resamples does not know."""
+    if probability > 0.999:
+        return "more than 99.9 %"
+    return "less than 0.1 %" if probability < 0.001 else f"{probability * 100:.1f} %"
 
 
 def _as_html(name: str, figure: go.Figure) -> str:

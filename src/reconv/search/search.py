@@ -22,6 +22,7 @@ from reconv.training.cluster import Session
 from reconv.training.observer import Observer
 
 _EXPERIMENT = "tune"
+_SEARCHER = "Optuna's TPE, ASHA"
 _MAX_FAILURES_OF_A_TRIAL = 2
 
 
@@ -62,7 +63,11 @@ def search(
         trials=table,
         best=_best(table, trials),
         budget=Budget(
+            searcher=_SEARCHER,
             budget_epochs=params.search.budget_epochs,
+            max_epochs=params.search.max_epochs,
+            seed=params.search.seed,
+            data_digest=data.manifest.digest,
             spent_epochs=scheduler.spent_epochs,
             device_seconds=float(table["device_seconds"].sum()),
             num_trials=len(table),

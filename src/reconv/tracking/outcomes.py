@@ -44,7 +44,7 @@ def log_training(run: StageRun, model: str, cost: TrainingCost, curves_file: Pat
     run.log_metrics({"training/wall_seconds": cost.wall_seconds, "training/device_seconds": sum(cost.device_seconds)})
     run.log_file(curves_file)
     run.describe(
-        f"Final training of **{model}** on training and validation images: {len(cost.device_seconds)} seeds in "
+        f"Final training of **{model}** on the training images: {len(cost.device_seconds)} seeds in "
         f"{cost.wall_seconds:,.0f} s on {cost.device}, {cost.precision}."
     )
 
@@ -65,6 +65,9 @@ def test_metrics(metrics: Metrics) -> dict[str, float]:
         "test/accuracy_std": metrics.accuracy.std,
         "test/nll": metrics.nll.mean,
         "test/ece": metrics.ece.mean,
+        "test/scaled_nll": metrics.scaled_nll.mean,
+        "test/scaled_ece": metrics.scaled_ece.mean,
+        "test/temperature": metrics.temperature.mean,
         "cost/parameters": metrics.num_parameters,
         "cost/multiply_adds": metrics.multiply_adds,
         "cost/device_seconds": metrics.device_seconds,

@@ -1,5 +1,7 @@
 """The final training: one model over several seeds, side by side on Ray. Called by the stage `train`.
 
+The validation images are not trained on: they show each epoch's progress, and `evaluate` fits the temperature to them.
+
 An interrupted stage goes on: `state` holds each seed's last checkpoint and each finished seed's weights and curve.
 """
 
@@ -15,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from reconv.artifacts import TrainingCost
+from reconv.artifacts import Conditions, Manifest, TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.errors import ReconvError, TrainingError
 from reconv.files import atomic, read_json, write_bytes, write_csv, write_json
@@ -44,7 +46,7 @@ def train_seeds(
     session: Session,
     observer: Observer,
 ) -> tuple[list[TrainedSeed], TrainingCost]:
-    """Train every job on training and validation images; what `state` holds already is not trained again.
+    """Train every job on the training images; what `state` holds already is not trained again.
 
     Raises:
         TrainingError: a training diverged, or its worker died more often than Ray retries.
@@ -71,13 +73,32 @@ def train_seeds(
     return trained, cost
 
 
-def write_trained(trained: list[TrainedSeed], cost: TrainingCost, out: Path) -> None:
-    """results/train/MODEL: seed-K/weights.safetensors and model.json, curves.csv, cost.json."""
+def conditions_of(
+    jobs: list[TrainingJob], searched: dict[str, Any], manifest: Manifest, cost: TrainingCost
+) -> Conditions:
+    """What `jobs`, which differ in their seeds, were given; `searched` are the values that the search chose."""
+    return Conditions(
+        data_digest=manifest.digest,
+        num_images=manifest.counts["train"],
+        epochs=jobs[0].epochs,
+        seeds=tuple(job.seed for job in jobs),
+        augment=jobs[0].augment.model_dump(mode="json"),
+        recipe=jobs[0].recipe.model_dump(mode="json"),
+        network=jobs[0].network.model_dump(mode="json"),
+        searched=tuple(searched),
+        precision=cost.precision,
+        device=cost.device,
+    )
+
+
+def write_trained(trained: list[TrainedSeed], cost: TrainingCost, conditions: Conditions, out: Path) -> None:
+    """results/train/MODEL: seed-K/weights.safetensors and model.json, curves.csv, cost.json, conditions.json."""
     for one in trained:
         write_bytes(out / f"seed-{one.seed}" / "weights.safetensors", one.weights.read_bytes())
         write_json(out / f"seed-{one.seed}" / "model.json", one.arguments)
     write_csv(out / "curves.csv", pd.DataFrame([{"seed": one.seed, **row} for one in trained for row in one.curve]))
     cost.save(out / "cost.json")
+    conditions.save(out / "conditions.json")
 
 
 def _train_side_by_side(
@@ -170,7 +191,7 @@ def _train_and_report(
     def run() -> None:
         try:
             resume_from = checkpoint if checkpoint.exists() else None
-            messages.put(fit(job, data.manifest, data.development, None, on_epoch, resume_from))
+            messages.put(fit(job, data.manifest, data.train, data.validation, on_epoch, resume_from))
         except ReconvError as error:
             messages.put(str(error))
         except BaseException as error:

@@ -1,0 +1,64 @@
+"""Was it a fair fight? What both models were given, side by side; a refusal where it differs. Called by `compare`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from reconv.artifacts import BASELINE, CNN, Budget, Condition, Conditions
+from reconv.errors import ComparisonError
+
+
+def audit(
+    budgets: dict[str, Budget], conditions: dict[str, Conditions], budget_tolerance: float
+) -> tuple[Condition, ...]:
+    """Each argument holds an entry for `cnn` and one for `feedforward`.
+
+    Raises:
+        ComparisonError: something that must be the same for both is not, or spent budgets differ by more than the
+            tolerance (a share).
+    """
+    _check_spent(budgets, budget_tolerance)
+    of_cnn, of_baseline = (dict(_given(budgets[model], conditions[model])) for model in (CNN, BASELINE))
+    searched = {*conditions[CNN].searched, *conditions[BASELINE].searched}
+    lines = [
+        Condition(name=name, cnn=_as_text(value), feedforward=_as_text(of_baseline[name]), is_own=name in searched)
+        for name, value in of_cnn.items()
+    ]
+    if unequal := [line for line in lines if line.cnn != line.feedforward and not line.is_own]:
+        listed = "; ".join(f"{line.name}: cnn {line.cnn}, feedforward {line.feedforward}" for line in unequal)
+        raise ComparisonError(f"the models were not given the same: {listed}. Run `dvc repro --force search` for both.")
+    spent = {model: f"{budget.spent_epochs} of {budget.budget_epochs}" for model, budget in budgets.items()}
+    return (Condition(name="epochs of the search", cnn=spent[CNN], feedforward=spent[BASELINE], is_own=False), *lines)
+
+
+def _check_spent(budgets: dict[str, Budget], tolerance: float) -> None:
+    spent = {model: budget.spent_epochs for model, budget in budgets.items()}
+    if max(spent.values()) > min(spent.values()) * (1 + tolerance):
+        listed = ", ".join(f"{model} {epochs} epochs" for model, epochs in spent.items())
+        raise ComparisonError(
+            f"the searches spent {listed}; they may differ by {tolerance:.0%} (compare.budget_tolerance): "
+            "run `dvc repro --force search`, so that both have the same budget."
+        )
+
+
+def _given(budget: Budget, conditions: Conditions) -> Iterator[tuple[str, Any]]:
+    yield "searcher", budget.searcher
+    yield "epochs of a trial, at most", budget.max_epochs
+    yield "seed of the search", budget.seed
+    yield "images of the search", budget.data_digest[:12]
+    yield "images of the final training", conditions.data_digest[:12]
+    yield "number of training images", conditions.num_images
+    yield "epochs of the final training", conditions.epochs
+    yield "seeds", conditions.seeds
+    yield "device", conditions.device
+    yield "precision", conditions.precision
+    for name, value in conditions.augment.items():
+        yield f"augmentation: {name}", value
+    yield from conditions.recipe.items()
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reconv.artifacts import Budget, Conditions
+from reconv.errors import ComparisonError
+from reconv.evaluation.audit import audit
+
+
+def both(make: Callable[..., Any], **of_feedforward: Any) -> dict[str, Any]:
+    """The usual for the CNN, changed by `of_feedforward` for the baseline."""
+    return {"cnn": make(), "feedforward": make(**of_feedforward)}
+
+
+def test_what_both_were_given_stands_side_by_side(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]
+) -> None:
+    lines = {line.name: line for line in audit(both(make_budget), both(make_conditions), 0.05)}
+
+    shown = {
+        "searcher": "random",
+        "epochs of the search": "4 of 4",
+        "seeds": "0, 1",
+        "precision": "32-true",
+        "augmentation: flip": "no",
+        "optimizer": "muon",
+    }
+    assert {name: (lines[name].cnn, lines[name].feedforward) for name in shown} == {
+        name: (value, value) for name, value in shown.items()
+    }
+
+
+def test_what_a_search_chose_may_differ(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]
+) -> None:
+    conditions = both(make_conditions, recipe={"optimizer": "muon", "lr": 0.03})
+
+    (line,) = (line for line in audit(both(make_budget), conditions, 0.05) if line.name == "lr")
+
+    assert (line.cnn, line.feedforward, line.is_own) == ("0.01", "0.03", True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 3}, "epochs of the final training: cnn 2, feedforward 3"),
+        ({"seeds": (0,)}, "seeds: cnn 0, 1, feedforward 0"),
+        ({"precision": "bf16-mixed"}, "precision: cnn 32-true, feedforward bf16-mixed"),
+        ({"augment": {"crop": 0, "flip": False}}, "augmentation: crop: cnn 1, feedforward 0"),
+        ({"data_digest": "1" * 64}, "images of the final training: cnn 000000000000, feedforward 111111111111"),
+        ({"recipe": {"optimizer": "adamw", "lr": 0.01}}, "optimizer: cnn muon, feedforward adamw"),
+    ],
+)
+def test_anything_else_that_differs_is_refused_with_both_values(
+    make_budget: Callable[..., Budget],
+    make_conditions: Callable[..., Conditions],
+    change: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(ComparisonError) as caught:
+        audit(both(make_budget), both(make_conditions, **change), 0.05)
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"searcher": "grid"}, {"max_epochs": 3}, {"seed": 1}])
+def test_searches_that_were_not_alike_are_refused(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions], change: dict[str, Any]
+) -> None:
+    with pytest.raises(ComparisonError, match="were not given the same"):
+        audit(both(make_budget, **change), both(make_conditions), 0.05)
+
+
+def test_different_budgets_are_refused_with_both_numbers(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]
+) -> None:
+    budgets = {"cnn": make_budget(100), "feedforward": make_budget(106)}
+
+    with pytest.raises(ComparisonError, match=r"cnn 100 epochs, feedforward 106 epochs.*5% \(compare\.budget_tol"):
+        audit(budgets, both(make_conditions), 0.05)
+
+
+@pytest.mark.parametrize(("cnn", "feedforward"), [(100, 105), (105, 100), (100, 100)])
+def test_budgets_within_the_tolerance_are_taken(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions], cnn: int, feedforward: int
+) -> None:
+    assert audit({"cnn": make_budget(cnn), "feedforward": make_budget(feedforward)}, both(make_conditions), 0.05)
