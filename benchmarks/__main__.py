@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.measure import save
 
-BENCHMARKS = ("training", "accuracy", "recipe", "search", "search_quality", "pipeline", "growth", "gpu")
+BENCHMARKS = ("training", "accuracy", "recipe", "search", "search_quality", "pipeline", "growth", "verdict", "gpu")
 
 
 def main() -> None:

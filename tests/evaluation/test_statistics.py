@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import t
 
+from benchmarks.verdict import simulate
 from reconv.evaluation.statistics import (
     Error,
     compare_classes,
@@ -35,23 +36,6 @@ def correlated(num_seeds: int, num_images: int, accuracies: tuple[float, float])
     hardness = rng.random(num_images)
     first, second = ((hardness + rng.normal(0, 0.2, (num_seeds, num_images))) < accuracy for accuracy in accuracies)
     return first, second
-
-
-def crossed(
-    rng: np.random.Generator, num_seeds: int, num_images: int, seed_deviation: float, gain: float = 0.0
-) -> tuple[NDArray, NDArray]:
-    """Two models of which the first is better by `gain` on all images that there are. Images are hard for both, and a
-    little more for one than for the other; trainings differ by `seed_deviation` and in single answers."""
-    shared = rng.normal(0, 3, num_images)
-    return tuple(
-        shared
-        + rng.normal(0, 0.5, num_images)
-        + rng.normal(0, 1, (num_seeds, num_images))
-        + (norm.ppf(0.92 + better) + rng.normal(0, seed_deviation / norm.pdf(norm.ppf(0.92)), (num_seeds, 1)))
-        * np.sqrt(3**2 + 0.5**2 + 1)
-        > 0
-        for better in (gain, 0.0)
-    )
 
 
 def difference_interval(first: NDArray, second: NDArray, confidence: float = 0.95, num_resamples: int = 1000):
@@ -159,7 +143,7 @@ def test_one_seed_and_many_images_give_the_error_of_a_mean() -> None:
 
 def test_the_error_is_the_spread_over_repeated_experiments() -> None:
     rng = np.random.default_rng(0)
-    experiments = [crossed(rng, 4, 800, seed_deviation=0.02) for _ in range(400)]
+    experiments = [simulate(rng, 4, 800, deviation=0.02) for _ in range(400)]
 
     differences = [first.mean() - second.mean() for first, second in experiments]
     variances = [error_of_difference(first, second).standard_error ** 2 for first, second in experiments]
@@ -175,7 +159,7 @@ def test_a_difference_that_is_not_there_is_claimed_in_5_of_100(seed_deviation: f
 
     claims = 0
     for _ in range(num_runs):
-        within = difference_interval(*crossed(rng, num_seeds, 2000, seed_deviation), num_resamples=400)
+        within = difference_interval(*simulate(rng, num_seeds, 2000, seed_deviation), num_resamples=400)
         claims += not within.low <= 0 <= within.high
 
     assert claims <= 0.05 * num_runs + 3 * np.sqrt(0.05 * 0.95 * num_runs)
@@ -186,7 +170,7 @@ def test_half_a_point_on_10_000_images_is_found() -> None:
     num_runs = 50
 
     found = sum(
-        difference_interval(*crossed(rng, 5, 10_000, 0.001, gain=0.005), num_resamples=400).low > 0
+        difference_interval(*simulate(rng, 5, 10_000, 0.001, gain=0.005), num_resamples=400).low > 0
         for _ in range(num_runs)
     )
 
