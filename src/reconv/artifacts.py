@@ -11,6 +11,7 @@ from reconv.files import clear_dir, digest_of, read_json, read_yaml, sha256_of_f
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 RESULTS = Path("results")
+STUDY = RESULTS / "study"
 COMPARE = RESULTS / "compare"
 REGISTERED = RESULTS / "register.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
@@ -284,6 +285,30 @@ class Verdict(Artifact):
             "probability_of_cnn": self.probability_of_cnn,
             "mcnemar_p": self.mcnemar.p_value,
         }
+
+
+class Finding(Artifact):
+    """What one experiment of the study showed."""
+
+    name: str
+    title: str
+    text: str
+    numbers: dict[str, float]
+
+
+class Study(Artifact):
+    """results/study/study.json; the tables stand beside it."""
+
+    enabled: bool
+    profile: str
+    num_seeds: int
+    max_epochs: int
+    findings: tuple[Finding, ...]
+    device_seconds: float
+    """Of its trainings."""
+
+    def as_metrics(self) -> dict[str, float]:
+        return {f"{one.name}_{name}": value for one in self.findings for name, value in one.numbers.items()}
 
 
 class Registration(Artifact):

@@ -168,6 +168,21 @@ class SearchProgress(Progress):
         )
 
 
+class StudyProgress(Progress):
+    def __init__(self, console: Console, num_trainings: int, total_epochs: int) -> None:
+        super().__init__(console, total_epochs)
+        self._num_trainings = num_trainings
+
+    def on_metrics(self, key: str, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def text(self) -> str:
+        return (
+            f"{len(self.ended)} of {self._num_trainings} trainings · {self.done}/{self.total_epochs} epochs · "
+            f"{self.time_left()}"
+        )
+
+
 class TrainProgress(Progress):
     def __init__(self, console: Console, num_seeds: int, max_epochs: int) -> None:
         super().__init__(console, num_seeds * max_epochs)

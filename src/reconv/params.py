@@ -57,6 +57,7 @@ class CnnParams(Section):
     widths: Widths
     convolutions: PositiveInt
     kernel_size: PositiveInt
+    shared_weights: bool
     pooling: Literal["max", "average", "strided"]
     batch_norm: bool
     whitened: bool
@@ -116,6 +117,33 @@ class EvaluateParams(Section):
     latency_batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
+class StudyProfile(Section):
+    max_epochs: PositiveInt
+    num_seeds: PositiveInt
+    train_images: PositiveInt
+    perturbed_images: PositiveInt
+
+
+class StudyParams(Section):
+    enabled: bool
+    profile: str
+    profiles: Annotated[dict[str, StudyProfile], Field(min_length=1)]
+    pixel_order: NonNegativeInt
+    shares: tuple[Annotated[Number, Field(gt=0, lt=1)], ...]
+    max_shift: PositiveInt
+    image_sizes: Annotated[tuple[Annotated[Integer, Field(ge=8, le=1024)], ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _profile_is_known(self) -> "StudyParams":
+        if self.profile not in self.profiles:
+            raise ValueError(f"profile is {self.profile!r}, must be one of profiles: {', '.join(self.profiles)}")
+        return self
+
+    @property
+    def size(self) -> StudyProfile:
+        return self.profiles[self.profile]
+
+
 class CompareParams(Section):
     confidence: Annotated[Number, Field(ge=0.5, lt=1)]
     num_resamples: Annotated[Integer, Field(ge=100)]
@@ -142,6 +170,7 @@ class Params(Section):
     search: SearchParams
     train: TrainParams
     evaluate: EvaluateParams
+    study: StudyParams
     compare: CompareParams
     register_: Annotated[RegisterParams, Field(alias="register")]
     resources: ResourcesParams

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reconv.data.arrays import PreparedData
+from reconv.data.arrays import PreparedData, Split
 from reconv.errors import DataError
 
 
@@ -81,3 +81,17 @@ def test_incomplete_folder_is_refused_at_once(copy: Path, name: str) -> None:
 
     with pytest.raises(DataError, match=f"{name} is missing"):
         PreparedData(copy)
+
+
+@pytest.mark.parametrize(("share", "counts"), [(1.0, [40, 30, 3]), (0.3, [12, 9, 1]), (0.01, [1, 1, 1])])
+def test_a_share_is_of_each_class_and_evenly_spaced(share: float, counts: list[int]) -> None:
+    labels = np.repeat([0, 1, 2], [40, 30, 3])
+    images = np.arange(73, dtype=np.uint8).reshape(73, 1, 1, 1)
+
+    part = Split(images, labels).share(share)
+
+    assert np.bincount(part.labels).tolist() == counts
+    assert (np.diff(part.images.ravel()) > 0).all()
+    assert labels[part.images.ravel()].tolist() == part.labels.tolist()
+    if share == 0.3:
+        assert part.images.max() > 65

@@ -6,7 +6,7 @@ import torch
 
 from reconv.artifacts import Manifest
 from reconv.errors import DataError
-from reconv.files import read_json, write_json
+from reconv.files import read_json, write_bytes, write_json
 from reconv.models import MODELS
 from reconv.models.classifier import ImageClassifier, load_classifier, new_classifier, weights_as_bytes
 from reconv.params import Params
@@ -139,3 +139,29 @@ def test_pickled_weights_are_not_loaded(classifier: ImageClassifier) -> None:
 
     with pytest.raises(DataError, match="seed-0"):
         load_classifier(FOLDER)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_pixel_order_is_a_permutation_that_a_feedforward_network_does_not_mind(
+    params: Params, manifest: Manifest, flips: bool
+) -> None:
+    classifiers = [new_classifier("feedforward", params.models.feedforward, manifest, flips, o) for o in (None, 7)]
+    plain, permuted = (classifier.eval() for classifier in classifiers)
+    assert permuted.order is not None
+    assert sorted(permuted.order.tolist()) == list(range(64))
+    first = plain.network[1].weight
+    with torch.no_grad():
+        permuted.network.load_state_dict(plain.network.state_dict())
+        permuted.network[1].weight.copy_(first[:, permuted.order])
+    images = torch.randint(0, 256, (5, 8, 8, 1), dtype=torch.uint8)
+
+    assert torch.allclose(plain(images), permuted(images), atol=1e-5)
+
+
+def test_pixel_order_comes_back_with_the_weights(params: Params, manifest: Manifest, tmp_path: Path) -> None:
+    classifier = new_classifier("cnn", params.models.cnn, manifest, pixel_order=3).eval()
+    write_bytes(tmp_path / "weights.safetensors", weights_as_bytes(classifier))
+    write_json(tmp_path / "model.json", classifier.arguments)
+    images = torch.randint(0, 256, (5, 8, 8, 1), dtype=torch.uint8)
+
+    assert torch.equal(load_classifier(tmp_path)(images), classifier(images))

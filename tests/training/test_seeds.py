@@ -8,7 +8,7 @@ import pytest
 from reconv.errors import TrainingError
 from reconv.training.cluster import ray_session
 from reconv.training.job import jobs_for
-from reconv.training.seeds import train_seeds, write_trained
+from reconv.training.seeds import conditions_of, train_seeds, write_trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -49,12 +49,15 @@ def test_every_seed_is_trained_and_written(make_params, prepared, session, tmp_p
     recorder = Recorder()
     trained, cost = run(params, prepared, session, tmp_path / "state", recorder)
     assert sorted(recorder.epochs) == [(f"seed-{seed}", epoch) for seed in range(3) for epoch in (1, 2)]
-    assert len({one.weights.read_bytes() for one in trained}) == 3
+    assert len({one.weights.read_bytes() for one in trained.values()}) == 3
     assert len(cost.device_seconds) == 3
 
-    write_trained(trained, cost, tmp_path / "out")
+    conditions = conditions_of(jobs_for("cnn", params, {"lr": 0.02}), {"lr": 0.02}, prepared.manifest, cost)
+    write_trained(trained, cost, conditions, tmp_path / "out")
+    assert (conditions.seeds, conditions.searched, conditions.recipe["lr"]) == ((0, 1, 2), ("lr",), 0.02)
+    assert conditions.num_images == len(prepared.train)
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert names == {"curves.csv", "cost.json"} | {
+    assert names == {"curves.csv", "cost.json", "conditions.json"} | {
         f"seed-{seed}/{name}" for seed in range(3) for name in ("model.json", "weights.safetensors")
     }
     assert json.loads((tmp_path / "out" / "seed-0" / "model.json").read_text())["model"] == "cnn"
@@ -67,7 +70,7 @@ def test_what_is_finished_is_not_trained_again(make_params, prepared, session, t
     trained, _ = run(params, prepared, session, tmp_path / "state", recorder)
     assert {key for key, _ in recorder.epochs} == {"seed-1"}
     assert {key: sorted(epochs) for key, epochs in recorder.history.items()} == {"seed-0": [1, 2], "seed-1": []}
-    assert [one.seed for one in trained] == [0, 1]
+    assert list(trained) == [0, 1]
 
 
 def test_an_interrupted_seed_goes_on_from_its_checkpoint_to_the_same_weights(make_params, prepared, session, tmp_path):

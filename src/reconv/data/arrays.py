@@ -21,6 +21,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def share(self, share: float) -> "Split":
+        """That share (0 to 1) of each class, at least one image of it, evenly spaced; all of it is the split itself."""
+        if share == 1:
+            return self
+        chosen = []
+        for label in np.unique(self.labels):
+            of_class = np.flatnonzero(self.labels == label)
+            chosen.append(of_class[(np.arange(max(1, round(share * len(of_class)))) / share).astype(np.int64)])
+        index = np.sort(np.concatenate(chosen))
+        return Split(self.images[index], self.labels[index])
+
 
 class PreparedData:
     """Views of data/prepared; opening reads the manifest, images are read when they are used.

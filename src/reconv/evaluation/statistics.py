@@ -135,6 +135,12 @@ def interval(resampled_R: Values, error: Error, confidence: float, lowest: float
     return Interval(low=max(lowest, float(low)), high=min(1.0, float(high)))
 
 
+def t_interval(difference: float, error: Error, confidence: float) -> Interval:
+    """Of a difference in accuracy, without resampling."""
+    half_width = float(t.ppf((1 + confidence) / 2, error.degrees_of_freedom)) * error.standard_error
+    return Interval(low=max(-1.0, difference - half_width), high=min(1.0, difference + half_width))
+
+
 def mcnemar(first_SN: Correct, second_SN: Correct) -> McNemar:
     """Exact McNemar test (McNemar, Psychometrika 1947) on the images that a majority of seeds gets right."""
     first_N, second_N = first_SN.mean(axis=0) > 0.5, second_SN.mean(axis=0) > 0.5
@@ -161,17 +167,16 @@ def compare_classes(
         of_first_SN, of_second_SN = first_SN[:, labels_N == label], second_SN[:, labels_N == label]
         error = error_of_difference(of_first_SN, of_second_SN)
         difference = float(of_first_SN.mean() - of_second_SN.mean())
-        freedom = error.degrees_of_freedom
-        half_width = float(t.ppf((1 + confidence) / 2, freedom)) * error.standard_error
-        rows.append((label, difference, half_width, 2 * float(t.sf(abs(difference) / error.standard_error, freedom))))
+        p_value = 2 * float(t.sf(abs(difference) / error.standard_error, error.degrees_of_freedom))
+        rows.append((label, difference, t_interval(difference, error, confidence), p_value))
     adjusted = multipletests([p_value for *_, p_value in rows], method="holm")[1]
     return tuple(
         ClassDifference(
             name=class_names[label],
             num_images=int((labels_N == label).sum()),
             difference=difference,
-            interval=Interval(low=max(-1.0, difference - half_width), high=min(1.0, difference + half_width)),
+            interval=within,
             adjusted_p_value=float(p_value),
         )
-        for (label, difference, half_width, _), p_value in zip(rows, adjusted, strict=True)
+        for (label, difference, within, _), p_value in zip(rows, adjusted, strict=True)
     )

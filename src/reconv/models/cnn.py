@@ -6,6 +6,7 @@ B batch, C channels, H height, W width.
 from torch import Tensor, nn
 
 from reconv.errors import ParamsError
+from reconv.models.locally_connected import LocallyConnected2d
 from reconv.models.whitening import WhitenedConv2d
 from reconv.params import CnnParams
 
@@ -19,7 +20,9 @@ class Block(nn.Module):
     2,100 images/s of training on a CPU core. ReLU and max pooling may change places without changing the function.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, params: CnnParams, is_first_block: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, params: CnnParams, is_first_block: bool, size: tuple[int, int]
+    ) -> None:
         super().__init__()
         self.shortcut: nn.Module | None = None
         if params.residual:
@@ -29,17 +32,16 @@ class Block(nn.Module):
         for position in range(params.convolutions):
             is_last = position == params.convolutions - 1
             steps_by_2 = is_last and params.pooling == "strided"
-            convolution = WhitenedConv2d if is_first_block and position == 0 and params.whitened else nn.Conv2d
-            layers.append(
-                convolution(
-                    channels_in if position == 0 else channels_out,
-                    channels_out,
-                    params.kernel_size,
-                    stride=2 if steps_by_2 else 1,
-                    padding=params.kernel_size // 2,
-                    bias=not params.batch_norm,
-                )
+            kind = WhitenedConv2d if is_first_block and position == 0 and params.whitened else nn.Conv2d
+            convolution = kind(
+                channels_in if position == 0 else channels_out,
+                channels_out,
+                params.kernel_size,
+                stride=2 if steps_by_2 else 1,
+                padding=params.kernel_size // 2,
+                bias=not params.batch_norm,
             )
+            layers.append(convolution if params.shared_weights else LocallyConnected2d(convolution, size))
             if not is_last:
                 layers += _normalise_and_activate(channels_out, params)
         self.convolutions = nn.Sequential(*layers)
@@ -75,7 +77,7 @@ def build_cnn(params: CnnParams, image_shape: tuple[int, int, int], num_classes:
         )
     layers: list[nn.Module] = []
     for channels_out in params.widths:
-        layers.append(Block(channels, channels_out, params, is_first_block=not layers))
+        layers.append(Block(channels, channels_out, params, not layers, (height, width)))
         channels, height, width = channels_out, -(-height // 2), -(-width // 2)
     if params.head == "average":
         layers.append(nn.AdaptiveAvgPool2d(1))

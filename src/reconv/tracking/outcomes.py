@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reconv.artifacts import Budget, DataReport, Manifest, Metrics, TrainingCost, Verdict
+from reconv.artifacts import Budget, DataReport, Manifest, Metrics, Study, TrainingCost, Verdict
 from reconv.tracking.record import StageRun
 
 
@@ -57,6 +57,13 @@ def log_evaluation(run: StageRun, model: str, metrics: Metrics, files: list[Path
         f"**{model}** on the untouched test images: {metrics.accuracy.mean:.2%} ± {metrics.accuracy.std:.2%} accuracy, "
         f"{metrics.num_parameters:,} parameters, {metrics.multiply_adds:,} multiply-adds."
     )
+
+
+def log_study(run: StageRun, study: Study, folder: Path) -> None:
+    run.log_metrics({f"study/{name}": value for name, value in study.as_metrics().items()})
+    for file in sorted(folder.iterdir()):
+        run.log_file(file)
+    run.describe("\n\n".join(f"**{one.title}.** {one.text}" for one in study.findings) or "Not enabled.")
 
 
 def test_metrics(metrics: Metrics) -> dict[str, float]:

@@ -46,7 +46,8 @@ def fit(
     torch.manual_seed(job.seed)
     precision = resolve_precision(job.recipe.precision, device)
     data = _DeviceData(job, train, validation, device)
-    classifier = new_classifier(job.model, job.network, manifest, job.recipe.test_time_flip and job.augment.flip)
+    flips = job.recipe.test_time_flip and job.augment.flip
+    classifier = new_classifier(job.model, job.network, manifest, flips, job.pixel_order)
     classifier.start_from(torch.from_numpy(train.images))
     training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch)
     curve: list[EpochResult] = []

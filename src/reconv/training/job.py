@@ -18,6 +18,10 @@ class TrainingJob:
     augment: AugmentParams
     epochs: int
     seed: int
+    train_share: float = 1.0
+    """Of the training images of each class."""
+    pixel_order: int | None = None
+    """Seed of a fixed permutation of the pixels, the same for all images; None leaves them where they are."""
 
 
 def jobs_for(model: str, params: Params, values: dict[str, Any]) -> list[TrainingJob]:

@@ -1,0 +1,35 @@
+"""study: data/prepared and the best values of both models -> why one of them wins, in results/study."""
+
+from contextlib import nullcontext
+
+from reconv.artifacts import BASELINE, CNN, STUDY, resumable_dir, search_dir
+from reconv.console import StudyProgress
+from reconv.data.arrays import PreparedData
+from reconv.files import clear_dir, read_yaml
+from reconv.stage import stage
+from reconv.study.plan import num_trainings, plan
+from reconv.study.study import nothing, study, write_study
+from reconv.tracking.outcomes import log_study
+from reconv.training.cluster import ray_session
+from reconv.training.observer import Observers
+
+if __name__ == "__main__":
+    with stage(
+        "study",
+        open_session=lambda params: (
+            ray_session(params.resources, num_trainings(params.study)) if params.study.enabled else nullcontext()
+        ),
+    ) as this:
+        params, data = this.params, PreparedData()
+        outcome = nothing(params.study)
+        if params.study.enabled:
+            best = {model: read_yaml(search_dir(model) / "best.yaml")["values"] for model in (CNN, BASELINE)}
+            jobs = plan(params, best, data.manifest)
+            state = resumable_dir("study", [data.manifest.digest, *map(repr, jobs.items())])
+            progress = StudyProgress(this.console, len(jobs), sum(job.epochs for job in jobs.values()))
+            outcome = study(jobs, params, data, state, this.session, Observers(progress, this.run))
+            clear_dir(state)
+        write_study(outcome, STUDY)
+        log_study(this.run, outcome.study, STUDY)
+        for finding in outcome.study.findings:
+            this.console.say(f"{finding.title}: {finding.text}")

@@ -1,0 +1,160 @@
+"""Trained variants and the test split -> the study's tables. Called by the stage `study`.
+
+N images, K classes.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from reconv.artifacts import BASELINE, CNN
+from reconv.data.arrays import PreparedData, Split
+from reconv.evaluation.evaluate import predict_logits
+from reconv.evaluation.metrics import is_correct
+from reconv.models.classifier import ImageClassifier, classifier_of
+from reconv.models.size import count_multiply_adds_of, count_parameters_of, network_on
+from reconv.params import NetworkParams, StudyParams
+from reconv.study.perturbations import CORRUPTIONS, SEVERITIES, corrupted, shifted
+from reconv.study.plan import BASE, POOLED, UNPOOLED, parse
+from reconv.training.job import TrainingJob
+from reconv.training.precision import best_device
+from reconv.training.side_by_side import Trained
+
+_BATCH_SIZE = 500
+_STEP_IMAGES = 32
+_MAX_MEASURED_PARAMETERS = 200_000_000
+Correct = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Measured:
+    trainings: pd.DataFrame
+    """A row per training: variant, model, seed, share, epochs, parameters, accuracy, device_seconds."""
+    shifts: pd.DataFrame
+    """variant, model, seed, pixels, accuracy."""
+    corruptions: pd.DataFrame
+    """corruption, severity, model, seed, accuracy; severity 0 of `none` are the images as they are."""
+    sizes: pd.DataFrame
+    """model, pixels, channels, parameters, multiply_adds, step_ms (empty where a network is too large to be timed)."""
+    correct: Mapping[str, Correct]
+    """Name of a training -> who is right (N,) on all test images."""
+
+
+def measure(
+    trained: Mapping[str, Trained], jobs: Mapping[str, TrainingJob], data: PreparedData, params: StudyParams
+) -> Measured:
+    """All tables; on one device, one after the other."""
+    device = best_device()
+    classifiers = {name: classifier_of(one.arguments, one.weights).to(device) for name, one in trained.items()}
+    correct = {name: _who_is_right(classifier, data.test, device) for name, classifier in classifiers.items()}
+    few = data.test.share(min(1.0, params.size.perturbed_images / len(data.test)))
+    base = {name: one for name, one in classifiers.items() if parse(name)[0] == BASE}
+    by_pooling = {name: one for name, one in classifiers.items() if parse(name)[0] in (BASE, POOLED, UNPOOLED)}
+    networks = {model: next(job.network for job in jobs.values() if job.model == model) for model in (CNN, BASELINE)}
+    return Measured(
+        trainings=pd.DataFrame(_training_rows(trained, jobs, correct, data)),
+        shifts=pd.DataFrame(_shift_rows(by_pooling, few, params.max_shift, device)),
+        corruptions=pd.DataFrame(_corruption_rows(base, few, device)),
+        sizes=pd.DataFrame(_size_rows(networks, data.manifest.num_classes, params.image_sizes, device)),
+        correct=correct,
+    )
+
+
+def _who_is_right(classifier: ImageClassifier, split: Split, device: torch.device) -> Correct:
+    return is_correct(predict_logits(classifier, split, _BATCH_SIZE, device), split.labels)
+
+
+def _training_rows(
+    trained: Mapping[str, Trained],
+    jobs: Mapping[str, TrainingJob],
+    correct: Mapping[str, Correct],
+    data: PreparedData,
+) -> Iterator[dict[str, object]]:
+    manifest = data.manifest
+    for name, one in trained.items():
+        variant, model, seed = parse(name)
+        yield {
+            "variant": variant,
+            "model": model,
+            "seed": seed,
+            "images": len(data.train.share(jobs[name].train_share)),
+            "epochs": jobs[name].epochs,
+            "parameters": count_parameters_of(jobs[name].network, manifest.image_shape, manifest.num_classes),
+            "accuracy": float(correct[name].mean()),
+            "device_seconds": one.device_seconds,
+        }
+
+
+def _shift_rows(
+    classifiers: Mapping[str, ImageClassifier], split: Split, max_shift: int, device: torch.device
+) -> Iterator[dict[str, object]]:
+    images = torch.from_numpy(split.images)
+    for pixels in range(min(max_shift, min(images.shape[1:3]) - 1) + 1):
+        moved = [Split(one.numpy(), split.labels) for one in shifted(images, pixels)]
+        for name, classifier in classifiers.items():
+            variant, model, seed = parse(name)
+            accuracy = float(np.mean([_who_is_right(classifier, one, device).mean() for one in moved]))
+            yield {"variant": variant, "model": model, "seed": seed, "pixels": pixels, "accuracy": accuracy}
+
+
+def _corruption_rows(
+    classifiers: Mapping[str, ImageClassifier], split: Split, device: torch.device
+) -> Iterator[dict[str, object]]:
+    images = torch.from_numpy(split.images)
+    as_they_are = [("none", 0, images)]
+    changed = (
+        (name, severity, corrupted(name, images, severity, seed=index))
+        for index, name in enumerate(CORRUPTIONS)
+        for severity in SEVERITIES
+    )
+    for corruption, severity, these in (*as_they_are, *changed):
+        for name, classifier in classifiers.items():
+            _, model, seed = parse(name)
+            accuracy = float(_who_is_right(classifier, Split(these.numpy(), split.labels), device).mean())
+            row = {"corruption": corruption, "severity": severity, "model": model, "seed": seed}
+            yield {**row, "accuracy": accuracy}
+
+
+def _size_rows(
+    networks: Mapping[str, NetworkParams], num_classes: int, sizes: tuple[int, ...], device: torch.device
+) -> Iterator[dict[str, object]]:
+    for channels in (1, 3):
+        for pixels in sizes:
+            for model, network in networks.items():
+                shape = (pixels, pixels, channels)
+                parameters = count_parameters_of(network, shape, num_classes)
+                is_measured = parameters <= _MAX_MEASURED_PARAMETERS
+                yield {
+                    "model": model,
+                    "pixels": pixels,
+                    "channels": channels,
+                    "parameters": parameters,
+                    "multiply_adds": count_multiply_adds_of(network, shape, num_classes),
+                    "step_ms": _step_ms(network, shape, num_classes, device) if is_measured else None,
+                }
+
+
+def _step_ms(network: NetworkParams, shape: tuple[int, int, int], num_classes: int, device: torch.device) -> float:
+    """Median milliseconds of a forward and backward pass and a step of plain SGD, 32 images, float32."""
+    height, width, channels = shape
+    module = network_on(str(device), network, shape, num_classes).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+    images = torch.randn(_STEP_IMAGES, channels, height, width, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(_STEP_IMAGES, device=device) % num_classes
+    times = []
+    while len(times) < 3 or (len(times) < 10 and sum(times) < 0.5):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(images), labels).backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[1:])) * 1000

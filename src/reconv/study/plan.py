@@ -1,0 +1,94 @@
+"""Which trainings the study needs: the best values of both models, each changed in one way.
+
+Called by the stage `study`. A training is named VARIANT-MODEL-SEED.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from reconv.artifacts import BASELINE, CNN, Manifest
+from reconv.models.size import count_parameters_of
+from reconv.params import CnnParams, FeedforwardParams, NetworkParams, Params, StudyParams
+from reconv.training.job import TrainingJob
+
+BASE, PERMUTED, UNTIED, POOLED, UNPOOLED, MATCHED = "base", "permuted", "untied", "pooled", "unpooled", "matched"
+MAX_UNTIED_PARAMETERS = 100_000_000
+_POOLED_BY, _UNPOOLED_BY = "max", "strided"
+
+
+def plan(params: Params, best: dict[str, dict[str, Any]], manifest: Manifest) -> dict[str, TrainingJob]:
+    """Name -> training; `best` holds each model's values as its search found them."""
+    jobs = {}
+    for seed in range(params.study.size.num_seeds):
+        for variant, job in _variants(params, best, manifest):
+            jobs[f"{variant}-{job.model}-{seed}"] = dataclasses.replace(job, seed=seed)
+    return jobs
+
+
+def num_trainings(params: StudyParams) -> int:
+    """As many as `plan` makes, or one less for each seed."""
+    return params.size.num_seeds * (len((UNTIED, POOLED, MATCHED)) + 2 * (len((BASE, PERMUTED)) + len(params.shares)))
+
+
+def parse(name: str) -> tuple[str, str, int]:
+    """Variant, model and seed of a training's name."""
+    variant, model, seed = name.rsplit("-", 2)
+    return variant, model, int(seed)
+
+
+def share_variant(share: float) -> str:
+    return f"share-{share:g}"
+
+
+def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifest) -> Iterator[tuple[str, TrainingJob]]:
+    """The longest first, so that the short ones fill the gaps at the end."""
+    study = params.study
+    share = min(1.0, study.size.train_images / manifest.counts["train"])
+    base = {}
+    for model in (CNN, BASELINE):
+        recipe, network = params.with_values(model, best[model])
+        base[model] = TrainingJob(model, network, recipe, params.augment, study.size.max_epochs, 0, share)
+    cnn, feedforward = base[CNN], base[BASELINE]
+    assert isinstance(cnn.network, CnnParams)
+    untied = cnn.network.model_copy(update={"shared_weights": False})
+    if count_parameters_of(untied, manifest.image_shape, manifest.num_classes) <= MAX_UNTIED_PARAMETERS:
+        yield UNTIED, dataclasses.replace(cnn, network=untied)
+    other, pooling = (POOLED, _POOLED_BY) if cnn.network.pooling == _UNPOOLED_BY else (UNPOOLED, _UNPOOLED_BY)
+    yield other, dataclasses.replace(cnn, network=cnn.network.model_copy(update={"pooling": pooling}))
+    for job in (cnn, feedforward):
+        yield BASE, job
+        yield PERMUTED, dataclasses.replace(job, pixel_order=study.pixel_order)
+    matched = match_parameters(cnn.network, feedforward.network, manifest)
+    yield MATCHED, dataclasses.replace(feedforward, network=matched, recipe=cnn.recipe)
+    for part in sorted(study.shares, reverse=True):
+        # Less to see, more often: as many steps would learn by heart, as many epochs would hardly learn.
+        epochs = round(study.size.max_epochs / part**0.5)
+        for job in (cnn, feedforward):
+            yield share_variant(part), dataclasses.replace(job, train_share=part * share, epochs=epochs)
+
+
+def match_parameters(cnn: NetworkParams, feedforward: NetworkParams, manifest: Manifest) -> FeedforwardParams:
+    """The feed-forward network with all widths multiplied so that it has as many parameters as the CNN, as nearly as
+    whole units allow."""
+    assert isinstance(feedforward, FeedforwardParams)
+    goal = count_parameters_of(cnn, manifest.image_shape, manifest.num_classes)
+
+    def scaled(factor: float) -> FeedforwardParams:
+        widths = tuple(max(1, round(factor * width)) for width in feedforward.widths)
+        return feedforward.model_copy(update={"widths": widths})
+
+    def excess(factor: float) -> int:
+        return count_parameters_of(scaled(factor), manifest.image_shape, manifest.num_classes) - goal
+
+    low, high = 1e-3, 1.0
+    while excess(high) < 0:
+        high *= 2
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return min(scaled(low), scaled(high), key=lambda network: abs(_count(network, manifest) - goal))
+
+
+def _count(network: NetworkParams, manifest: Manifest) -> int:
+    return count_parameters_of(network, manifest.image_shape, manifest.num_classes)

@@ -1,0 +1,72 @@
+"""Why does one of them win? Trainings side by side on Ray, then everything that is measured on them. Called by the stage
+`study`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from reconv.artifacts import Study
+from reconv.data.arrays import PreparedData
+from reconv.files import write_csv
+from reconv.params import Params, StudyParams
+from reconv.study.findings import find
+from reconv.study.measure import measure
+from reconv.training.cluster import Session
+from reconv.training.job import TrainingJob
+from reconv.training.observer import Observer
+from reconv.training.side_by_side import train_side_by_side
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    study: Study
+    tables: Mapping[str, pd.DataFrame]
+    """trainings, shifts, corruptions and sizes; see `Measured`. None of them if the study is not enabled."""
+
+
+def study(
+    jobs: Mapping[str, TrainingJob],
+    params: Params,
+    data: PreparedData,
+    state: Path,
+    session: Session,
+    observer: Observer,
+) -> StudyOutcome:
+    """Train `jobs`, as `plan` made them, and measure; what `state` holds already is not trained again.
+
+    Raises:
+        TrainingError: a training diverged, or its worker died more often than Ray retries.
+    """
+    trained = train_side_by_side(jobs, data, state, params.resources.cpus_per_trial, session, observer)
+    measured = measure(trained, jobs, data, params.study)
+    return StudyOutcome(
+        study=Study(
+            enabled=True,
+            profile=params.study.profile,
+            num_seeds=params.study.size.num_seeds,
+            max_epochs=params.study.size.max_epochs,
+            findings=find(measured, params.study.shares, params.compare.confidence),
+            device_seconds=sum(one.device_seconds for one in trained.values()),
+        ),
+        tables={
+            "trainings": measured.trainings,
+            "shifts": measured.shifts,
+            "corruptions": measured.corruptions,
+            "sizes": measured.sizes,
+        },
+    )
+
+
+def nothing(params: StudyParams) -> StudyOutcome:
+    """Of a study that is not enabled."""
+    empty = Study(enabled=False, profile=params.profile, num_seeds=0, max_epochs=0, findings=(), device_seconds=0.0)
+    return StudyOutcome(empty, {})
+
+
+def write_study(outcome: StudyOutcome, out: Path) -> None:
+    """results/study: a CSV file per table, and study.json."""
+    for name, table in outcome.tables.items():
+        write_csv(out / f"{name}.csv", table)
+    outcome.study.save(out / "study.json")
