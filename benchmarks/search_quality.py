@@ -2,9 +2,8 @@
 
 `python -m benchmarks.search_quality record` trained random configurations of the CNN's search space (the first is that
 of params.yaml) on 13,500 training images and judged them on 20,000 others, so that an accuracy's own noise is 0.2
-points. (Recorded at commit d5c143e, whose recipe was AdamW with batches of 128; an epoch's seconds on a loaded machine
-were left out, and 5 s stand in where a network has none.) Here the real BudgetedASHA and BudgetedOptunaSearch search
-that table, two trials side by side, without Ray's processes; an epoch takes the CPU seconds of its network's epochs.
+points. Here the real BudgetedASHA and BudgetedOptunaSearch search that table, two trials side by side, without Ray's
+processes; an epoch takes the CPU seconds of its network's epochs.
 
 A suggestion lies between the recorded configurations. Taking the nearest one would make the table's best row a lottery
 of cells; instead a Gaussian process per epoch is fitted to the table, and a trial's curve is its mean plus the
@@ -117,8 +116,8 @@ class Curves:
         self._residuals = np.array(residuals).T
         seconds = defaultdict(list)
         for rows in table.values():
-            seconds[self._network(_read(rows[0]))] += [float(row["seconds"]) for row in rows if row["seconds"]]
-        self._seconds = {network: statistics.median(values) for network, values in seconds.items() if values}
+            seconds[self._network(_read(rows[0]))] += [float(row["seconds"]) for row in rows]
+        self._seconds = {network: statistics.median(values) for network, values in seconds.items()}
 
     def draw(self, configurations: list[Values], random: np.random.RandomState) -> NDArray[Any]:
         """Validation accuracy (configuration, epoch)."""
@@ -127,7 +126,7 @@ class Curves:
         return 1 - np.exp(log_errors + self._residuals[random.randint(len(self._residuals), size=len(points))])
 
     def epoch_seconds(self, values: Values) -> float:
-        return self._seconds.get(self._network(values), 5.0)
+        return self._seconds[self._network(values)]
 
     def best_of_random(self, num: int, repeats: int = 500) -> float:
         best = self.draw(random_values(self.space, num * repeats), np.random.RandomState(1)).max(axis=1)

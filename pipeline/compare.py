@@ -34,6 +34,6 @@ if __name__ == "__main__":
 
         verdict.save(COMPARE / "verdict.json")
         write_json(COMPARE / "metrics.json", verdict.as_metrics())
-        write_text(COMPARE / "report.html", render(collect(verdict, metrics, models, git_commit())))
+        write_text(COMPARE / "report.html", render(collect(verdict, metrics, models, git_commit()), this.params.report))
         log_comparison(this.run, verdict, COMPARE / "report.html", COMPARE / "verdict.json")
         this.console.say(verdict.text)

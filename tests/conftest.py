@@ -58,6 +58,11 @@ _TINY: dict[str, Any] = {
     "train.num_seeds": 2,
     "evaluate.batch_size": 16,
     "evaluate.latency_batch_sizes": [1],
+    "study.profile": "tiny",
+    "study.profiles": {"tiny": {"max_epochs": 1, "num_seeds": 1, "train_images": 1000, "perturbed_images": 9}},
+    "study.shares": [0.5],
+    "study.max_shift": 2,
+    "study.image_sizes": [8, 16],
     "compare.num_resamples": 500,
 }
 

@@ -204,6 +204,8 @@ class Metrics(Artifact):
     """Batch size -> median milliseconds of one forward pass on this machine."""
     device_seconds: float
     """Of training, mean over seeds."""
+    evaluation_device_seconds: float
+    """Of predicting validation and test images, all seeds together."""
 
     @field_validator("accuracy_per_class", mode="before")
     @classmethod

@@ -151,6 +151,12 @@ class CompareParams(Section):
     seed: NonNegativeInt
 
 
+class ReportParams(Section):
+    price_per_device_hour: Annotated[Number, Field(ge=0)]
+    currency: Annotated[str, Field(min_length=1, max_length=8)]
+    watts_per_device: Annotated[Number, Field(ge=0)]
+
+
 class RegisterParams(Section):
     name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
 
@@ -172,6 +178,7 @@ class Params(Section):
     evaluate: EvaluateParams
     study: StudyParams
     compare: CompareParams
+    report: ReportParams
     register_: Annotated[RegisterParams, Field(alias="register")]
     resources: ResourcesParams
 

@@ -68,6 +68,7 @@ def metrics() -> dict[str, Metrics]:
             multiply_adds=1_000_000,
             latency_ms={"1": 0.5, "256": 20.0},
             device_seconds=42.0,
+            evaluation_device_seconds=3.0,
         )
         for model, accuracy, parameters in (("cnn", 0.912, 123_456), ("feedforward", 0.856, 654_321))
     }

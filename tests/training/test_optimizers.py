@@ -69,3 +69,12 @@ def test_muon_leaves_the_classes_weights_to_adamw(recipe: RecipeParams) -> None:
 
     assert isinstance(muon, Muon) and isinstance(adamw, torch.optim.AdamW)
     assert [parameter.shape for group in muon.param_groups for parameter in group["params"]] == [(8, 4)]
+
+
+def test_a_stack_of_matrices_is_made_orthogonal_one_by_one() -> None:
+    stack = torch.randn(3, 4, 7, generator=torch.Generator().manual_seed(0))
+
+    together = orthogonal(stack)
+
+    for one, alone in zip(together, stack, strict=True):
+        torch.testing.assert_close(one, orthogonal(alone), atol=0.02, rtol=0)

@@ -3,6 +3,7 @@
 In float32 whatever the precision of training, so that a served model gives the same numbers.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +39,13 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
     device = best_device()
     test = data.test
     logits_SNK, temperatures = [], []
+    began = time.perf_counter()
     for folder in folders.values():
         classifier = load_classifier(folder)
         logits_SNK.append(predict_logits(classifier, test, params.batch_size, device))
         held_out = predict_logits(classifier, data.validation, params.batch_size, device)
         temperatures.append(fit_temperature(held_out, data.validation.labels))
+    seconds = time.perf_counter() - began
     scaled_SNK = [logits_NK / np.float32(t) for logits_NK, t in zip(logits_SNK, temperatures, strict=True)]
     correct_SN = np.stack([is_correct(logits_NK, test.labels) for logits_NK in logits_SNK])
     metrics = Metrics(
@@ -57,6 +60,7 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
         multiply_adds=count_multiply_adds(classifier.cpu()),
         latency_ms={str(size): latency_ms(classifier, size, device) for size in params.latency_batch_sizes},
         device_seconds=float(np.mean(cost.device_seconds)),
+        evaluation_device_seconds=seconds * (1 if device.type == "cuda" else torch.get_num_threads()),
     )
     tables = [_table(seed, test, logits_NK) for seed, logits_NK in zip(folders, logits_SNK, strict=True)]
     labels = np.tile(test.labels, len(folders))

@@ -52,7 +52,8 @@ def error_of_difference(first_SN: Correct, second_SN: Correct) -> Error:
     mean_square = ((differences_N**2).sum() + _PSEUDO_IMAGES / 2) / num_images
     of_images = (mean_square - (differences_N.sum() / num_images) ** 2) / num_images
     (of_first, chance_first), (of_second, chance_second) = (_variance_of_mean(c) for c in (first_SN, second_SN))
-    parts = [max(0.0, of_images - chance_first - chance_second), of_first, of_second]
+    smallest = (_PSEUDO_IMAGES / 2) / num_images**2  # that of two models that always agree
+    parts = [max(smallest, of_images - chance_first - chance_second), of_first, of_second]
     freedoms = [num_images - 1, max(len(first_SN) - 1, 1), max(len(second_SN) - 1, 1)]
     variance = sum(parts)
     freedom = variance**2 / sum(part**2 / freedom for part, freedom in zip(parts, freedoms, strict=True))

@@ -1,4 +1,4 @@
-"""A convolution whose filters are not shared: what is left of it without the idea that a pattern looks the same anywhere.
+"""A convolution whose filters are not shared: without the idea that a pattern looks the same anywhere.
 
 B batch, C channels, H height, W width, O output channels; D = C * kernel height * kernel width, the values of a patch;
 L output positions.
@@ -20,9 +20,10 @@ class LocallyConnected2d(nn.Module):
         super().__init__()
         self._unfold = nn.Unfold(convolution.kernel_size, padding=convolution.padding, stride=convolution.stride)  # type: ignore[arg-type]
         (stride, _), (kernel, _) = convolution.stride, convolution.kernel_size
-        self._out = tuple((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size)
+        height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size)
+        self._out = (height, width)
         self._convolution = [convolution]  # in a list: no part of this module
-        self.weight = nn.Parameter(torch.empty(self._out[0] * self._out[1], convolution.out_channels, *self._patch))
+        self.weight = nn.Parameter(torch.empty(height * width, convolution.out_channels, *self._patch))
         self.bias = nn.Parameter(convolution.bias.detach().clone()) if convolution.bias is not None else None
         self._copy_filters()
 
@@ -45,4 +46,5 @@ class LocallyConnected2d(nn.Module):
         out_LBO = torch.bmm(patches_LBD, self.weight.transpose(1, 2))
         if self.bias is not None:
             out_LBO = out_LBO + self.bias
-        return out_LBO.permute(1, 2, 0).unflatten(2, self._out)
+        height, width = self._out
+        return out_LBO.permute(1, 2, 0).reshape(len(x_BCHW), -1, height, width)

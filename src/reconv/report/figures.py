@@ -8,7 +8,7 @@ from reconv.artifacts import Verdict
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 COLOURS = {"cnn": "#0072B2", "feedforward": "#D55E00"}
-_SYMBOLS = {"cnn": "circle", "feedforward": "diamond"}
+SYMBOLS = {"cnn": "circle", "feedforward": "diamond"}
 
 
 def difference_interval(verdict: Verdict) -> go.Figure:
@@ -33,7 +33,7 @@ def difference_interval(verdict: Verdict) -> go.Figure:
     )
     figure.add_vline(x=0, line_dash="dot", annotation_text="no difference")
     figure.update_xaxes(title="points of test accuracy", zeroline=False, rangemode="tozero")
-    return _styled(figure, height=190)
+    return styled(figure, height=190)
 
 
 def class_differences(verdict: Verdict) -> go.Figure:
@@ -65,7 +65,7 @@ def class_differences(verdict: Verdict) -> go.Figure:
     figure.add_vline(x=0, line_dash="dot")
     figure.update_xaxes(title="CNN − feed-forward, points of accuracy", zeroline=False)
     figure.update_yaxes(type="category")
-    return _styled(figure, height=110 + 28 * len(classes))
+    return styled(figure, height=110 + 28 * len(classes))
 
 
 def reliability_diagrams(calibration: dict[str, pd.DataFrame]) -> go.Figure:
@@ -88,7 +88,7 @@ def reliability_diagrams(calibration: dict[str, pd.DataFrame]) -> go.Figure:
     figure.update_xaxes(title="confidence", tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
     figure.update_yaxes(title="accuracy", col=1)
-    return _styled(figure, height=420)
+    return styled(figure, height=420)
 
 
 def learning_curves(curves: dict[str, pd.DataFrame]) -> go.Figure:
@@ -108,12 +108,12 @@ def learning_curves(curves: dict[str, pd.DataFrame]) -> go.Figure:
             mean = table.groupby("epoch")[metric].mean()
             figure.add_scatter(
                 x=mean.index, y=mean, name=f"{model}, {images}", mode="lines+markers", showlegend=column == 2,
-                line={"color": colour, "width": 3, "dash": dash}, marker={"symbol": _SYMBOLS.get(model)},
+                line={"color": colour, "width": 3, "dash": dash}, marker={"symbol": SYMBOLS.get(model)},
                 row=1, col=column,
             )  # fmt: skip
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(tickformat=".0%", col=2)
-    return _styled(figure, height=400)
+    return styled(figure, height=400)
 
 
 def search_trials(trials: dict[str, pd.DataFrame]) -> go.Figure:
@@ -128,7 +128,7 @@ def search_trials(trials: dict[str, pd.DataFrame]) -> go.Figure:
             marker={
                 "size": 8 + 4 * table["epochs"],
                 "color": COLOURS.get(model),
-                "symbol": _SYMBOLS.get(model),
+                "symbol": SYMBOLS.get(model),
                 "opacity": 0.7,
             },
             customdata=table[["epochs", "status"]],
@@ -136,7 +136,7 @@ def search_trials(trials: dict[str, pd.DataFrame]) -> go.Figure:
         )
     figure.update_xaxes(title="trial")
     figure.update_yaxes(title="validation accuracy", tickformat=".0%")
-    return _styled(figure, height=380)
+    return styled(figure, height=380)
 
 
 def confusion_matrices(confusion: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> go.Figure:
@@ -154,10 +154,10 @@ def confusion_matrices(confusion: dict[str, pd.DataFrame], class_names: tuple[st
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed", tickfont_size=10)
     figure.update_xaxes(tickangle=-60, tickfont_size=10)
-    return _styled(figure, height=480)
+    return styled(figure, height=480)
 
 
-def _styled(figure: go.Figure, height: int) -> go.Figure:
+def styled(figure: go.Figure, height: int) -> go.Figure:
     grid = "rgba(128,128,128,0.25)"
     figure.update_xaxes(gridcolor=grid, zerolinecolor=grid)
     figure.update_yaxes(gridcolor=grid, zerolinecolor=grid)

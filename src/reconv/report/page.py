@@ -9,7 +9,22 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from reconv.artifacts import PREPARED, DataReport, Manifest, Metrics, Verdict, evaluate_dir, search_dir, train_dir
+from reconv.artifacts import (
+    PREPARED,
+    STUDY,
+    DataReport,
+    Manifest,
+    Metrics,
+    Study,
+    TrainingCost,
+    Verdict,
+    evaluate_dir,
+    search_dir,
+    train_dir,
+)
+from reconv.params import ReportParams
+from reconv.report import study_figures
+from reconv.report.bill import bill
 from reconv.report.figures import (
     class_differences,
     confusion_matrices,
@@ -32,6 +47,10 @@ class Contents:
     trials: dict[str, pd.DataFrame]
     confusion: dict[str, pd.DataFrame]
     calibration: dict[str, pd.DataFrame]
+    costs: dict[str, TrainingCost]
+    study: Study
+    study_tables: dict[str, pd.DataFrame]
+    """trainings, shifts, corruptions, sizes; empty where the study is not enabled."""
     manifest: Manifest
     data_report: DataReport
     commit: str
@@ -46,6 +65,9 @@ def collect(verdict: Verdict, metrics: dict[str, Metrics], models: tuple[str, ..
         trials={model: pd.read_csv(search_dir(model) / "trials.csv") for model in models},
         confusion={model: read_confusion(evaluate_dir(model) / "confusion.csv") for model in models},
         calibration={model: pd.read_csv(evaluate_dir(model) / "calibration.csv") for model in models},
+        costs={model: TrainingCost.load(train_dir(model) / "cost.json") for model in models},
+        study=Study.load(STUDY / "study.json"),
+        study_tables={path.stem: pd.read_csv(path) for path in sorted(STUDY.glob("*.csv"))},
         manifest=Manifest.load(PREPARED / "manifest.json"),
         data_report=DataReport.load(PREPARED / "data_report.json"),
         commit=commit,
@@ -57,7 +79,7 @@ def read_confusion(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def render(contents: Contents) -> str:
+def render(contents: Contents, params: ReportParams) -> str:
     """The page as self-contained HTML; it asks no other place for anything."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -70,11 +92,15 @@ def render(contents: Contents) -> str:
         "trials": search_trials(contents.trials),
         "confusion": confusion_matrices(contents.confusion, contents.manifest.class_names),
     }
+    if contents.study.enabled:
+        figures |= _of_study(contents.study_tables)
     return environment.get_template("template.html").render(
         contents=contents,
         verdict=contents.verdict,
         figures={name: _as_html(name, figure) for name, figure in figures.items()},
         plotly=get_plotlyjs(),
+        bill=bill(contents.verdict, contents.costs, contents.metrics, contents.study, params),
+        params=params,
         cores=os.cpu_count(),
         p_value=_p_value,
         as_percent=_as_percent,
@@ -90,6 +116,17 @@ def _as_percent(probability: float) -> str:
     if probability > 0.999:
         return "more than 99.9 %"
     return "less than 0.1 %" if probability < 0.001 else f"{probability * 100:.1f} %"
+
+
+def _of_study(tables: dict[str, pd.DataFrame]) -> dict[str, go.Figure]:
+    """By the name of the finding that each belongs to."""
+    return {
+        "space": study_figures.variants(tables["trainings"]),
+        "shifts": study_figures.shifts(tables["shifts"]),
+        "size": study_figures.sizes(tables["sizes"]),
+        "data": study_figures.shares(tables["trainings"]),
+        "corruptions": study_figures.corruptions(tables["corruptions"]),
+    }
 
 
 def _as_html(name: str, figure: go.Figure) -> str:

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from reconv.artifacts import BASELINE, CNN
 from reconv.data.arrays import PreparedData, Split
 from reconv.evaluation.evaluate import predict_logits
 from reconv.evaluation.metrics import is_correct
@@ -56,7 +55,7 @@ def measure(
     few = data.test.share(min(1.0, params.size.perturbed_images / len(data.test)))
     base = {name: one for name, one in classifiers.items() if parse(name)[0] == BASE}
     by_pooling = {name: one for name, one in classifiers.items() if parse(name)[0] in (BASE, POOLED, UNPOOLED)}
-    networks = {model: next(job.network for job in jobs.values() if job.model == model) for model in (CNN, BASELINE)}
+    networks = {job.model: job.network for name, job in jobs.items() if parse(name)[0] == BASE}
     return Measured(
         trainings=pd.DataFrame(_training_rows(trained, jobs, correct, data)),
         shifts=pd.DataFrame(_shift_rows(by_pooling, few, params.max_shift, device)),
@@ -148,11 +147,12 @@ def _step_ms(network: NetworkParams, shape: tuple[int, int, int], num_classes: i
     images = torch.randn(_STEP_IMAGES, channels, height, width, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(_STEP_IMAGES, device=device) % num_classes
-    times = []
+    times: list[float] = []
     while len(times) < 3 or (len(times) < 10 and sum(times) < 0.5):
         began = time.perf_counter()
         optimizer.zero_grad()
-        nn.functional.cross_entropy(module(images), labels).backward()
+        loss: torch.Tensor = nn.functional.cross_entropy(module(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -4,10 +4,13 @@ N images, H height, W width, C channels.
 """
 
 from collections.abc import Callable
+from io import BytesIO
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as image
+from torchvision.transforms.v2.functional import gaussian_blur, rotate
 
 SEVERITIES = (1, 2, 3, 4, 5)
 Corruption = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -51,7 +54,8 @@ def _impulse_noise(x: Tensor, severity: int, generator: torch.Generator) -> Tens
 
 def _gaussian_blur(x: Tensor, severity: int, _: torch.Generator) -> Tensor:
     sigma = _of_side(x, (0.014, 0.021, 0.029, 0.043, 0.06)[severity - 1])
-    return image.gaussian_blur(x, kernel_size=2 * max(1, round(3 * sigma)) + 1, sigma=sigma)
+    blurred: Tensor = gaussian_blur(x, kernel_size=2 * max(1, round(3 * sigma)) + 1, sigma=sigma)
+    return blurred
 
 
 def _motion_blur(x: Tensor, severity: int, _: torch.Generator) -> Tensor:
@@ -76,7 +80,7 @@ def _contrast(x: Tensor, severity: int, _: torch.Generator) -> Tensor:
 def _rotation(x: Tensor, severity: int, _: torch.Generator) -> Tensor:
     angle = (5, 10, 15, 22, 30)[severity - 1]
     half = len(x) // 2  # one half to the left, the other to the right
-    turned = [image.rotate(part, sign * angle) for part, sign in ((x[:half], 1), (x[half:], -1)) if len(part)]
+    turned = [rotate(part, sign * angle) for part, sign in ((x[:half], 1), (x[half:], -1)) if len(part)]
     return torch.cat(turned)
 
 
@@ -94,7 +98,16 @@ def _occlusion(x: Tensor, severity: int, generator: torch.Generator) -> Tensor:
 
 def _jpeg(x: Tensor, severity: int, _: torch.Generator) -> Tensor:
     quality = (40, 25, 15, 8, 4)[severity - 1]
-    return torch.stack([image.jpeg(one, quality) for one in x])
+    return torch.stack([_encoded_and_decoded(one, quality) for one in x])
+
+
+def _encoded_and_decoded(image_CHW: Tensor, quality: int) -> Tensor:
+    is_grey = len(image_CHW) == 1
+    pixels = image_CHW[0].numpy() if is_grey else image_CHW.permute(1, 2, 0).numpy()
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    decoded = torch.from_numpy(np.array(Image.open(file)))
+    return decoded[None] if is_grey else decoded.permute(2, 0, 1)
 
 
 def _pixelation(x: Tensor, severity: int, _: torch.Generator) -> Tensor:

@@ -1,5 +1,4 @@
-"""Why does one of them win? Trainings side by side on Ray, then everything that is measured on them. Called by the stage
-`study`."""
+"""Why does one of them win? Trainings side by side, then what is measured on them. Called by the stage `study`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

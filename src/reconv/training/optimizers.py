@@ -34,8 +34,8 @@ class Muon(torch.optim.Optimizer):
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale by which a learning rate
     and weight decay of AdamW's fit is that of Liu et al., "Muon is scalable for LLM training" (2025), equation 4. A
-    convolution's filters (out, in, height, width) are a matrix (out, in * height * width). torch's own Muon takes
-    matrices only.
+    convolution's filters (out, in, height, width) are a matrix (out, in * height * width), those of a locally connected
+    layer (positions, out, in * height * width) a stack of them. torch's own Muon takes matrices only.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
@@ -57,9 +57,10 @@ class Muon(torch.optim.Optimizer):
             state["mean"] = torch.zeros_like(gradient)
         mean: Tensor = state["mean"]
         mean.lerp_(gradient, 1 - momentum)
-        update = orthogonal(gradient.lerp(mean, momentum).flatten(1))  # Nesterov's momentum
+        direction = gradient.lerp(mean, momentum)  # Nesterov's momentum
+        update = orthogonal(direction if direction.ndim == 3 else direction.flatten(1))
         parameter.mul_(1 - lr * weight_decay)
-        parameter.add_(update.view_as(parameter), alpha=-lr * 0.2 * max(update.shape) ** 0.5)
+        parameter.add_(update.view_as(parameter), alpha=-lr * 0.2 * max(update.shape[-2:]) ** 0.5)
 
 
 def _options(group: dict[str, Any]) -> dict[str, float]:
@@ -68,15 +69,16 @@ def _options(group: dict[str, Any]) -> dict[str, float]:
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix of the same shape whose singular vectors are those of `matrix` and whose singular values are about 1
-    (0.7 to 1.2). Computed in bfloat16 whatever the recipe's precision: about 1 needs no more."""
+    (0.7 to 1.2); of a stack of matrices, each by itself. Computed in bfloat16 whatever the recipe's precision: about 1
+    needs no more."""
     a, b, c = _COEFFICIENTS
     x = matrix.bfloat16()
-    is_tall = x.shape[0] > x.shape[1]
+    is_tall = x.shape[-2] > x.shape[-1]
     if is_tall:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = (x.T if is_tall else x).to(matrix.dtype)
+    result: Tensor = (x.mT if is_tall else x).to(matrix.dtype)
     return result
