@@ -9,7 +9,8 @@ from reconv.params import CnnParams, FeedforwardParams
 # Images are 8 x 8 x 1 of three classes.
 FEEDFORWARD = FeedforwardParams(widths=(10,), batch_norm=False, dropout=0.0)
 CNN = CnnParams(
-    widths=(4,), convolutions=1, kernel_size=3, pooling="max", batch_norm=False, whitened=False, residual=False,
+    widths=(4,), convolutions=1, kernel_size=3, pooling="max", batch_norm=False, whitened=False,
+    shared_weights=True, residual=False,
     head="flatten", hidden=0, dropout=0.0,
 )  # fmt: skip
 

@@ -10,13 +10,17 @@ from reconv.artifacts import (
     ClassDifference,
     Condition,
     DataReport,
+    Finding,
     Interval,
     Manifest,
     McNemar,
     Metrics,
     Score,
+    Study,
+    TrainingCost,
     Verdict,
 )
+from reconv.params import ReportParams
 from reconv.report.page import Contents
 
 MODELS = ("cnn", "feedforward")
@@ -122,12 +126,62 @@ def data_report() -> DataReport:
 
 
 @pytest.fixture
+def cost() -> TrainingCost:
+    """Of one model: two seeds of 42 s."""
+    return TrainingCost(
+        device_seconds=(42.0, 42.0), wall_seconds=84.0, images_per_second=100.0, device="cpu", precision="32-true"
+    )
+
+
+@pytest.fixture
+def study() -> Study:
+    names = ("space", "same_size", "shifts", "size", "data", "corruptions")
+    return Study(
+        enabled=True,
+        profile="default",
+        num_seeds=2,
+        max_epochs=4,
+        findings=tuple(
+            Finding(name=name, title=f"Title of {name}", text=f"What {name} <showed>.", numbers={"lead": 0.01})
+            for name in names
+        ),
+        device_seconds=300.0,
+    )
+
+
+@pytest.fixture
+def study_tables() -> dict[str, pd.DataFrame]:
+    """Each with both models, as the stage writes them."""
+    models = pd.DataFrame({"model": MODELS, "seed": 0, "accuracy": [0.9, 0.8]})
+
+    def for_each(**values: list[object]) -> pd.DataFrame:
+        return models.merge(pd.DataFrame(values), how="cross")
+
+    return {
+        "trainings": for_each(variant=["base", "permuted", "share-0.1"], images=[100, 100, 10], parameters=[5, 5, 5]),
+        "shifts": for_each(variant=["base"] * 3, pixels=[0, 1, 2]),
+        "corruptions": for_each(corruption=["none", "JPEG", "JPEG"], severity=[0, 1, 2]),
+        "sizes": for_each(
+            pixels=[16, 32], channels=[1, 3], parameters=[10, 20], multiply_adds=[100, 200], step_ms=[1.5, None]
+        ),
+    }
+
+
+@pytest.fixture
+def report_params() -> ReportParams:
+    return ReportParams(price_per_device_hour=3.6, currency="EUR", watts_per_device=36.0)
+
+
+@pytest.fixture
 def contents(
     verdict: Verdict,
     metrics: dict[str, Metrics],
     tables: dict[str, pd.DataFrame],
     described: Manifest,
     data_report: DataReport,
+    cost: TrainingCost,
+    study: Study,
+    study_tables: dict[str, pd.DataFrame],
 ) -> Contents:
     return Contents(
         verdict=verdict,
@@ -136,6 +190,9 @@ def contents(
         trials=dict.fromkeys(MODELS, tables["trials"]),
         confusion=dict.fromkeys(MODELS, tables["confusion"]),
         calibration=dict.fromkeys(MODELS, tables["calibration"]),
+        costs=dict.fromkeys(MODELS, cost),
+        study=study,
+        study_tables=study_tables,
         manifest=described,
         data_report=data_report,
         commit="0123abc",

@@ -4,9 +4,20 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from reconv.artifacts import PREPARED, Manifest, Metrics, Verdict, evaluate_dir, search_dir, train_dir
+from reconv.artifacts import (
+    PREPARED,
+    STUDY,
+    Manifest,
+    Metrics,
+    Study,
+    Verdict,
+    evaluate_dir,
+    search_dir,
+    train_dir,
+)
 from reconv.evaluation.evaluate import confusion_rows
 from reconv.files import write_csv
+from reconv.params import ReportParams
 from reconv.report.figures import confusion_matrices
 from reconv.report.page import Contents, collect, render
 
@@ -44,8 +55,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def page(contents: Contents) -> Page:
-    return Page(render(contents))
+def page(contents: Contents, report_params: ReportParams) -> Page:
+    return Page(render(contents, report_params))
 
 
 def test_it_begins_with_the_verdict(page: Page, verdict: Verdict) -> None:
@@ -85,11 +96,11 @@ def test_every_class_is_shown_as_it_is_named(page: Page, described: Manifest) ->
     assert "folder:<images>" in page.text
 
 
-def test_class_names_are_never_markup(contents: Contents, page: Page) -> None:
-    harmless = Page(render(_renamed(contents)))
+def test_class_names_are_never_markup(contents: Contents, page: Page, report_params: ReportParams) -> None:
+    harmless = Page(render(_renamed(contents), report_params))
 
     assert page.tags == harmless.tags
-    assert "<script>x" not in render(contents)
+    assert "<script>x" not in render(contents, report_params)
 
 
 def _renamed(contents: Contents) -> Contents:
@@ -119,6 +130,40 @@ def test_all_figures_are_there(page: Page) -> None:
     assert {f"figure-{name}" for name in names} <= page.ids
 
 
+def test_each_finding_stands_with_its_figure(page: Page) -> None:
+    for name in ("space", "same_size", "shifts", "size", "data", "corruptions"):
+        assert f"Title of {name}" in page.text
+        assert f"What {name} <showed>." in page.text
+        assert (f"figure-{name}" in page.ids) == (name != "same_size")
+
+
+def test_without_a_study_there_is_nothing_of_it(contents: Contents, report_params: ReportParams) -> None:
+    off = Study(enabled=False, profile="default", num_seeds=0, max_epochs=0, findings=(), device_seconds=0.0)
+
+    page = Page(render(dataclasses.replace(contents, study=off, study_tables={}), report_params))
+
+    assert "Why?" not in page.text
+    assert "figure-space" not in page.ids
+
+
+def test_no_value_is_missing_in_the_page(contents: Contents, report_params: ReportParams) -> None:
+    visible = Page(render(contents, report_params)).text
+
+    assert [word for word in ("nan", "NaN", "None", "inf") if word in visible.split()] == []
+
+
+def test_the_bill_has_every_part_and_their_sum(page: Page) -> None:
+    rows = (
+        "search1201.2 Wh0.120 EUR",
+        "final training1681.7 Wh0.168 EUR",
+        "evaluation60.1 Wh0.006 EUR",
+        "study3003.0 Wh0.300 EUR",
+        "together5945.9 Wh0.594 EUR",
+    )
+
+    assert [row for row in rows if row not in page.text] == []
+
+
 def test_confusion_is_a_share_of_each_actual_class(contents: Contents) -> None:
     figure = confusion_matrices(contents.confusion, contents.manifest.class_names)
 
@@ -146,7 +191,11 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
 ) -> None:
     logits = {f"logit_{k}": [float(k == label) for label in range(3)] for k in range(3)}
     rows = confusion_rows(pd.DataFrame({"label": [0, 1, 2], **logits}), class_names)
+    contents.study.save(STUDY / "study.json")
+    for name, table in contents.study_tables.items():
+        write_csv(STUDY / f"{name}.csv", table)
     for model in MODELS:
+        contents.costs[model].save(train_dir(model) / "cost.json")
         write_csv(train_dir(model) / "curves.csv", tables["curves"])
         write_csv(search_dir(model) / "trials.csv", tables["trials"])
         write_csv(evaluate_dir(model) / "confusion.csv", rows)
@@ -157,5 +206,6 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
     collected = collect(contents.verdict, metrics, MODELS, "commit")
 
     pd.testing.assert_frame_equal(collected.curves["cnn"], tables["curves"])
+    assert set(collected.study_tables) == {"trainings", "shifts", "corruptions", "sizes"}
     figure = confusion_matrices(collected.confusion, collected.manifest.class_names)
     assert figure.data[0].z.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]

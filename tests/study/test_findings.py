@@ -1,0 +1,145 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from reconv.artifacts import Finding
+from reconv.study.findings import find
+from reconv.study.measure import Measured
+
+NUM_IMAGES, NUM_SEEDS = 2000, 2
+ACCURACY = {
+    "base-cnn": 0.93,
+    "base-feedforward": 0.9,
+    "permuted-cnn": 0.9,
+    "permuted-feedforward": 0.9,
+    "untied-cnn": 0.91,
+    "pooled-cnn": 0.92,
+    "matched-feedforward": 0.89,
+    "share-0.1-cnn": 0.9,
+    "share-0.1-feedforward": 0.8,
+}
+
+
+def measured(**changes: float) -> Measured:
+    """As from trainings with these accuracies, `base_cnn=0.9` and so on; most images are hard for all."""
+    rng = np.random.default_rng(0)
+    hardness = rng.random(NUM_IMAGES)
+    accuracy = {**ACCURACY, **{name.replace("_", "-").replace("01", "0.1"): v for name, v in changes.items()}}
+    correct = {
+        f"{name}-{seed}": hardness + rng.normal(0, 0.02, NUM_IMAGES) < value
+        for name, value in accuracy.items()
+        for seed in range(NUM_SEEDS)
+    }
+    parameters = {"untied": 500, "matched": 98}
+    trainings = [
+        {
+            "variant": name.rsplit("-", 2)[0],
+            "model": name.rsplit("-", 2)[1],
+            "seed": int(name[-1]),
+            "parameters": parameters.get(name.split("-")[0], 100),
+            "accuracy": right.mean(),
+        }
+        for name, right in correct.items()
+    ]
+    shifts = [
+        {"variant": variant, "model": model, "seed": 0, "pixels": pixels, "accuracy": 0.9 - loss * pixels}
+        for variant, model, loss in (("base", "cnn", 0.1), ("pooled", "cnn", 0.05), ("base", "feedforward", 0.15))
+        for pixels in range(5)
+    ]
+    corruptions = [
+        {"corruption": name, "severity": severity, "model": model, "seed": 0, "accuracy": value}
+        for model, values in (("cnn", (0.93, 0.8, 0.6)), ("feedforward", (0.9, 0.6, 0.8)))
+        for name, severity, value in zip(("none", "JPEG", "rotation"), (0, 1, 1), values, strict=True)
+    ]
+    sizes = [
+        {"model": model, "pixels": pixels, "channels": 1, "parameters": count, "multiply_adds": 10 * count}
+        for model, counts in (("cnn", (100, 300)), ("feedforward", (200, 20_000)))
+        for pixels, count in zip((16, 224), counts, strict=True)
+    ]
+    return Measured(*map(pd.DataFrame, (trainings, shifts, corruptions, sizes)), correct)
+
+
+def finding(name: str, of: Measured) -> Finding:
+    (one,) = (one for one in find(of, (0.1,), 0.95) if one.name == name)
+    return one
+
+
+def test_every_experiment_has_its_sentence() -> None:
+    names = [one.name for one in find(measured(), (0.1,), 0.95)]
+
+    assert names == ["space", "same_size", "sharing", "shifts", "size", "data", "corruptions"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Nothing of it is left that can be told from 0"),
+        ({"permuted_cnn": 0.92}, "% of it came from where pixels lie in the image; the rest did not"),
+        ({"permuted_cnn": 0.95}, "None of it came from where pixels lie"),
+        ({"base_cnn": 0.9}, "There was no lead to begin with"),
+        ({"base_cnn": 0.8}, "There was no lead to begin with"),
+    ],
+)
+def test_what_is_left_of_the_lead_without_places(changes: dict[str, float], words: str) -> None:
+    assert words in finding("space", measured(**changes)).text
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "words"), [(0.89, "does not explain its lead"), (0.935, "no lead"), (0.96, "no lead")]
+)
+def test_whether_size_explains_the_lead(accuracy: float, words: str) -> None:
+    text = finding("same_size", measured(matched_feedforward=accuracy)).text
+
+    assert words in text
+    assert "98 parameters, where the CNN has 100" in text
+
+
+@pytest.mark.parametrize(("accuracy", "word"), [(0.89, "helps"), (0.93, "no difference"), (0.97, "costs accuracy")])
+def test_what_sharing_filters_brings(accuracy: float, word: str) -> None:
+    text = finding("sharing", measured(untied_cnn=accuracy)).text
+
+    assert word in text
+    assert "500 parameters instead of 100 (5.0 times as many)" in text
+
+
+def test_shifts_are_told_at_half_of_the_way() -> None:
+    text = finding("shifts", measured()).text
+
+    assert "shifted by 2 pixels" in text
+    for value in ("80.0%", "70.0%", "60.0%", "more tolerant"):
+        assert value in text
+
+
+def test_growth_is_from_the_smallest_to_the_largest_image() -> None:
+    text = finding("size", measured()).text
+
+    for part in ("From 16 to 224", "100 to 300 parameters (3 times)", "200 to 20,000 (100 times)"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"share_01_cnn": 0.91}, "With 10% of the images the CNN is as good as"),
+        ({"share_01_cnn": 0.8}, "With fewer images it is not as good as"),
+        ({"share_01_cnn": 0.8, "base_cnn": 0.85}, "With all of them it is not as good"),
+    ],
+)
+def test_how_many_images_the_cnn_needs(changes: dict[str, float], words: str) -> None:
+    assert words in finding("data", measured(**changes)).text
+
+
+def test_the_corruption_error_is_relative_to_the_feedforward_networks() -> None:
+    one = finding("corruptions", measured())
+
+    assert one.numbers["mean_corruption_error"] == pytest.approx((0.2 / 0.4 + 0.4 / 0.2) / 2)
+    assert "errs less on 1 of them, least in comparison on JPEG (50%), most on rotation (200%)" in one.text
+
+
+def test_a_network_without_untied_variant_has_no_such_finding() -> None:
+    of = measured()
+    rows = of.trainings[of.trainings["variant"] != "untied"]
+
+    names = [one.name for one in find(Measured(rows, of.shifts, of.corruptions, of.sizes, of.correct), (0.1,), 0.95)]
+
+    assert "sharing" not in names
