@@ -7,10 +7,11 @@ from reconv.artifacts import (
     CNN,
     COMPARE,
     PREPARED,
+    STUDY,
     Budget,
     Conditions,
     Manifest,
-    Metrics,
+    Study,
     evaluate_dir,
     search_dir,
     train_dir,
@@ -26,14 +27,14 @@ if __name__ == "__main__":
     with stage("compare") as this:
         models = (CNN, BASELINE)
         predictions = {model: pd.read_parquet(evaluate_dir(model) / "predictions.parquet") for model in models}
-        metrics = {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models}
         budgets = {model: Budget.load(search_dir(model) / "budget.json") for model in models}
         conditions = {model: Conditions.load(train_dir(model) / "conditions.json") for model in models}
         class_names = Manifest.load(PREPARED / "manifest.json").class_names
-        verdict = compare(predictions, budgets, conditions, class_names, this.params.compare)
+        study = Study.load(STUDY / "study.json")
+        verdict = compare(predictions, budgets, conditions, study, class_names, this.params.compare)
 
         verdict.save(COMPARE / "verdict.json")
         write_json(COMPARE / "metrics.json", verdict.as_metrics())
-        write_text(COMPARE / "report.html", render(collect(verdict, metrics, models, git_commit()), this.params.report))
+        write_text(COMPARE / "report.html", render(collect(verdict, models, git_commit()), this.params.report))
         log_comparison(this.run, verdict, COMPARE / "report.html", COMPARE / "verdict.json")
         this.console.say(verdict.text)

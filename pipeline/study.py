@@ -31,5 +31,7 @@ if __name__ == "__main__":
             clear_dir(state)
         write_study(outcome, STUDY)
         log_study(this.run, outcome.study, STUDY)
-        for finding in outcome.study.findings:
-            this.console.say(f"{finding.title}: {finding.text}")
+        if outcome.study.enabled:
+            this.console.say(f"{len(jobs)} trainings · {len(outcome.study.findings)} findings, which the report shows")
+        else:
+            this.console.say("not enabled (study.enabled in params.yaml)")

@@ -24,6 +24,7 @@ def make_verdict(winner: str | None) -> Verdict:
         notes=(),
         winner=winner,
         text="The CNN is worth it here.",
+        why="",
     )
 
 

@@ -276,6 +276,8 @@ class Verdict(Artifact):
     winner: str | None
     """None: the interval contains 0."""
     text: str
+    why: str
+    """What the study says of it in one sentence; empty where it is not enabled."""
 
     def as_metrics(self) -> dict[str, float]:
         """The numbers that `dvc metrics` and MLflow show."""

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reconv.artifacts import Budget, Conditions, Verdict
+from reconv.artifacts import Budget, Conditions, Finding, Study, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.compare import compare
 from reconv.params import CompareParams
@@ -31,6 +31,11 @@ def predictions(accuracy: float, num_seeds: int = 2, labels: np.ndarray | None =
     )
 
 
+def study_of(numbers: dict[str, float]) -> Study:
+    finding = Finding(name="space", title="Space", text="Something.", numbers=numbers)
+    return Study(enabled=True, profile="tiny", num_seeds=1, max_epochs=1, findings=(finding,), device_seconds=1.0)
+
+
 @pytest.fixture
 def verdict_of(make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]) -> VerdictOf:
     """verdict_of(0.9, 0.6): of models with these accuracies; a table of predictions may stand for an accuracy."""
@@ -46,6 +51,7 @@ def verdict_of(make_budget: Callable[..., Budget], make_conditions: Callable[...
             "conditions": {
                 model: make_conditions(seeds=tuple(sorted(set(table["seed"])))) for model, table in tables.items()
             },
+            "study": study_of({}),
             "class_names": ("a", "b"),
             "params": PARAMS,
         }
@@ -102,6 +108,22 @@ def test_text_says_who_won_by_how_much(verdict_of: VerdictOf, cnn: float, feedfo
     text = verdict_of(cnn, feedforward).text
 
     assert [part for part in parts if part not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        ({"share_lost": 0.714}, "71% of its lead disappears"),
+        ({"share_lost": 1.3}, "100% of its lead disappears"),
+        ({"share_lost": -0.2}, "0% of its lead disappears"),
+        ({}, ""),
+    ],
+)
+def test_why_is_what_the_study_says(verdict_of: VerdictOf, numbers: dict[str, float], why: str) -> None:
+    said = verdict_of(0.9, 0.6, study=study_of(numbers)).why
+
+    assert said.startswith(why)
+    assert bool(said) == bool(why)
 
 
 def test_different_test_images_are_refused(verdict_of: VerdictOf) -> None:

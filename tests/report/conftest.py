@@ -54,6 +54,7 @@ def verdict(make_budget: Callable[..., Budget]) -> Verdict:
         notes=("Only 21 test images: only large differences can be seen.",),
         winner="cnn",
         text="The CNN is worth it here: +5.6 points <of accuracy>.",
+        why="71% of its lead disappears.",
     )
 
 

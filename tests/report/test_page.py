@@ -8,7 +8,6 @@ from reconv.artifacts import (
     PREPARED,
     STUDY,
     Manifest,
-    Metrics,
     Study,
     Verdict,
     evaluate_dir,
@@ -185,7 +184,6 @@ def test_a_class_without_predictions_is_an_empty_row(contents: Contents) -> None
 )
 def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
     contents: Contents,
-    metrics: dict[str, Metrics],
     tables: dict[str, pd.DataFrame],
     class_names: tuple[str, ...],
 ) -> None:
@@ -195,6 +193,7 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
     for name, table in contents.study_tables.items():
         write_csv(STUDY / f"{name}.csv", table)
     for model in MODELS:
+        contents.metrics[model].save(evaluate_dir(model) / "metrics.json")
         contents.costs[model].save(train_dir(model) / "cost.json")
         write_csv(train_dir(model) / "curves.csv", tables["curves"])
         write_csv(search_dir(model) / "trials.csv", tables["trials"])
@@ -203,7 +202,7 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
     contents.manifest.model_copy(update={"class_names": class_names}).save(PREPARED / "manifest.json")
     contents.data_report.save(PREPARED / "data_report.json")
 
-    collected = collect(contents.verdict, metrics, MODELS, "commit")
+    collected = collect(contents.verdict, MODELS, "commit")
 
     pd.testing.assert_frame_equal(collected.curves["cnn"], tables["curves"])
     assert set(collected.study_tables) == {"trainings", "shifts", "corruptions", "sizes"}

@@ -31,6 +31,7 @@ def test_the_end_of_a_run_in_one_table(
         "parameters 123,456 654,321",
         f"training 42 s 42 s per seed, {shown}",
         f"verdict {verdict.text}",
+        "why 71% of its lead disappears.",
         "registered flowers version 3, alias champion: its interval excludes 0",
         "look results/compare/report.html · make ui (MLflow) · dvc plots show",
     ]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.artifacts import BASELINE, CNN, Budget, ClassDifference, Conditions, Interval, Verdict
+from reconv.artifacts import BASELINE, CNN, Budget, ClassDifference, Conditions, Interval, Study, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.audit import audit
 from reconv.evaluation.statistics import (
@@ -25,10 +25,11 @@ def compare(
     predictions: dict[str, pd.DataFrame],
     budgets: dict[str, Budget],
     conditions: dict[str, Conditions],
+    study: Study,
     class_names: tuple[str, ...],
     params: CompareParams,
 ) -> Verdict:
-    """Each argument but the last two holds an entry for `cnn` and one for `feedforward`.
+    """Each of the first three holds an entry for `cnn` and one for `feedforward`.
 
     Raises:
         ComparisonError: the models were not given the same, or predictions are of different test images, or of other
@@ -63,6 +64,7 @@ def compare(
         notes=tuple(_notes(predictions, conditions, labels_N, class_names)),
         winner=winner,
         text=_in_words(winner, difference, of_difference, params.confidence, detectable, classes),
+        why=_why(study),
     )
 
 
@@ -147,3 +149,11 @@ def _in_words(
         f"These images cannot tell which is better: the CNN makes {size}, which contains 0. A true difference of "
         f"{detectable * 100:.1f} points would probably have shown."
     )
+
+
+def _why(study: Study) -> str:
+    for finding in study.findings:
+        if "share_lost" in finding.numbers:
+            lost = min(1.0, max(0.0, finding.numbers["share_lost"]))
+            return f"{lost:.0%} of its lead disappears when the pixels of all images are put in one random order."
+    return ""

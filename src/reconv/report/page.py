@@ -56,11 +56,11 @@ class Contents:
     commit: str
 
 
-def collect(verdict: Verdict, metrics: dict[str, Metrics], models: tuple[str, ...], commit: str) -> Contents:
+def collect(verdict: Verdict, models: tuple[str, ...], commit: str) -> Contents:
     """Read the tables that the earlier stages wrote."""
     return Contents(
         verdict=verdict,
-        metrics=metrics,
+        metrics={model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models},
         curves={model: pd.read_csv(train_dir(model) / "curves.csv") for model in models},
         trials={model: pd.read_csv(search_dir(model) / "trials.csv") for model in models},
         confusion={model: read_confusion(evaluate_dir(model) / "confusion.csv") for model in models},

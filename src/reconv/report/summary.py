@@ -26,6 +26,7 @@ def summary(
             _row("parameters", parameters, ""),
             _row("training", seconds, f"per seed, on one {'core' if device == 'cpu' else device}"),
             f"{'verdict':<12}{verdict.text}",
+            *([f"{'why':<12}{verdict.why}"] if verdict.why else []),
             f"{'registered':<12}{registration.name} version {registration.version}, alias {registration.alias}: "
             f"{registration.reason}",
             f"{'look':<12}{COMPARE / 'report.html'}   ·   make ui   (MLflow)   ·   dvc plots show",

@@ -89,7 +89,7 @@ def log_comparison(run: StageRun, verdict: Verdict, report_file: Path, verdict_f
         record.log_file(report_file)
         record.log_file(verdict_file)
         record.describe(
-            f"{verdict.text}\n\n| | accuracy | {verdict.confidence:.0%} interval |\n|---|---|---|\n"
+            f"{verdict.text} {verdict.why}\n\n| | accuracy | {verdict.confidence:.0%} interval |\n|---|---|---|\n"
             + "\n".join(
                 f"| {model} | {accuracy:.2%} | {verdict.accuracy_interval[model].low:.2%} to "
                 f"{verdict.accuracy_interval[model].high:.2%} |"
