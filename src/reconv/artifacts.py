@@ -307,6 +307,8 @@ class Study(Artifact):
     profile: str
     num_seeds: int
     max_epochs: int
+    confidence: float
+    """Of the intervals in the findings."""
     findings: tuple[Finding, ...]
     device_seconds: float
     """Of its trainings."""

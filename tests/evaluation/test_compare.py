@@ -33,7 +33,15 @@ def predictions(accuracy: float, num_seeds: int = 2, labels: np.ndarray | None =
 
 def study_of(numbers: dict[str, float]) -> Study:
     finding = Finding(name="space", title="Space", text="Something.", numbers=numbers)
-    return Study(enabled=True, profile="tiny", num_seeds=1, max_epochs=1, findings=(finding,), device_seconds=1.0)
+    return Study(
+        enabled=True,
+        profile="tiny",
+        num_seeds=1,
+        max_epochs=1,
+        confidence=0.95,
+        findings=(finding,),
+        device_seconds=1.0,
+    )
 
 
 @pytest.fixture

@@ -81,10 +81,15 @@ def test_runs_are_nested_as_the_pipeline_is(finished, client):
     parent_of = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs}
     (pipeline,) = [run for run in runs if parent_of[run.info.run_id] is None]
     stages = {run.info.run_name: run for run in runs if parent_of[run.info.run_id] == pipeline.info.run_id}
-    assert set(stages) == {"fetch", "prepare", "compare", "register"} | {
+    assert set(stages) == {"fetch", "prepare", "study", "compare", "register"} | {
         f"{stage} {model}" for stage in ("search", "train", "evaluate") for model in MODELS
     }
     assert {run.info.status for run in runs} == {"FINISHED"}
+    trainings = pd.read_csv(finished / "results" / "study" / "trainings.csv")
+    studied = [run for run in runs if parent_of[run.info.run_id] == stages["study"].info.run_id]
+    assert sorted(run.info.run_name for run in studied) == sorted(
+        f"{row.variant} {row.model} {row.seed}".replace("-", " ") for row in trainings.itertuples()
+    )
     for model in MODELS:
         seeds = [run for run in runs if parent_of[run.info.run_id] == stages[f"train {model}"].info.run_id]
         assert sorted(run.info.run_name for run in seeds) == ["seed 0", "seed 1"]
@@ -157,3 +162,18 @@ def test_a_value_of_compare_repeats_compare_and_what_follows(finished):
     output = repro(finished)
     ran = [line for line in output.splitlines() if line.startswith("Running stage")]
     assert ran == ["Running stage 'compare':", "Running stage 'register':"]
+
+
+def test_the_study_explains_and_may_be_left_out(finished):
+    study, page = finished / "results" / "study" / "study.json", finished / "results" / "compare" / "report.html"
+    findings = json.loads(study.read_text())["findings"]
+    assert [one["name"] for one in findings][:2] == ["space", "same_size"]
+    assert "Why?" in page.read_text()
+
+    change_params(finished, {"study.enabled": False})
+    output = repro(finished)
+
+    ran = [line for line in output.splitlines() if line.startswith("Running stage")]
+    assert ran == ["Running stage 'study':", "Running stage 'compare':", "Running stage 'register':"]
+    assert json.loads(study.read_text())["findings"] == []
+    assert "Why?" not in page.read_text()

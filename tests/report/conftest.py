@@ -142,6 +142,7 @@ def study() -> Study:
         profile="default",
         num_seeds=2,
         max_epochs=4,
+        confidence=0.95,
         findings=tuple(
             Finding(name=name, title=f"Title of {name}", text=f"What {name} <showed>.", numbers={"lead": 0.01})
             for name in names

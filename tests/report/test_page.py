@@ -8,7 +8,6 @@ from reconv.artifacts import (
     PREPARED,
     STUDY,
     Manifest,
-    Study,
     Verdict,
     evaluate_dir,
     search_dir,
@@ -137,7 +136,7 @@ def test_each_finding_stands_with_its_figure(page: Page) -> None:
 
 
 def test_without_a_study_there_is_nothing_of_it(contents: Contents, report_params: ReportParams) -> None:
-    off = Study(enabled=False, profile="default", num_seeds=0, max_epochs=0, findings=(), device_seconds=0.0)
+    off = contents.study.model_copy(update={"enabled": False, "findings": ()})
 
     page = Page(render(dataclasses.replace(contents, study=off, study_tables={}), report_params))
 

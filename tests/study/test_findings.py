@@ -60,12 +60,12 @@ def measured(**changes: float) -> Measured:
 
 
 def finding(name: str, of: Measured) -> Finding:
-    (one,) = (one for one in find(of, (0.1,), 0.95) if one.name == name)
+    (one,) = (one for one in find(of, (0.1,)) if one.name == name)
     return one
 
 
 def test_every_experiment_has_its_sentence() -> None:
-    names = [one.name for one in find(measured(), (0.1,), 0.95)]
+    names = [one.name for one in find(measured(), (0.1,))]
 
     assert names == ["space", "same_size", "sharing", "shifts", "size", "data", "corruptions"]
 
@@ -140,6 +140,6 @@ def test_a_network_without_untied_variant_has_no_such_finding() -> None:
     of = measured()
     rows = of.trainings[of.trainings["variant"] != "untied"]
 
-    names = [one.name for one in find(Measured(rows, of.shifts, of.corruptions, of.sizes, of.correct), (0.1,), 0.95)]
+    names = [one.name for one in find(Measured(rows, of.shifts, of.corruptions, of.sizes, of.correct), (0.1,))]
 
     assert "sharing" not in names

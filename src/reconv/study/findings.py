@@ -10,17 +10,18 @@ from reconv.evaluation.statistics import error_of_difference, t_interval
 from reconv.study.measure import Correct, Measured
 from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, UNTIED, parse, share_variant
 
+CONFIDENCE = 0.95
 _SAME_POINTS = 0.01
 """Accuracies of shifted images that differ by less are called the same."""
 
 
-def find(measured: Measured, shares: tuple[float, ...], confidence: float) -> tuple[Finding, ...]:
+def find(measured: Measured, shares: tuple[float, ...]) -> tuple[Finding, ...]:
     """In the order in which the report shows them."""
-    return tuple(_findings(measured, shares, confidence))
+    return tuple(_findings(measured, shares))
 
 
-def _findings(measured: Measured, shares: tuple[float, ...], confidence: float) -> Iterator[Finding]:
-    leads = _Leads(measured.correct, confidence)
+def _findings(measured: Measured, shares: tuple[float, ...]) -> Iterator[Finding]:
+    leads = _Leads(measured.correct)
     yield _space(leads)
     yield _same_size(measured.trainings, leads)
     if (measured.trainings["variant"] == UNTIED).any():
@@ -34,14 +35,13 @@ def _findings(measured: Measured, shares: tuple[float, ...], confidence: float) 
 class _Leads:
     """Differences in accuracy between two kinds of trainings, with their intervals."""
 
-    def __init__(self, correct: Mapping[str, Correct], confidence: float) -> None:
+    def __init__(self, correct: Mapping[str, Correct]) -> None:
         self._correct = correct
-        self._confidence = confidence
 
     def between(self, first: tuple[str, str], second: tuple[str, str]) -> tuple[float, Interval]:
         first_SN, second_SN = self._of(*first), self._of(*second)
         difference = float(first_SN.mean() - second_SN.mean())
-        return difference, t_interval(difference, error_of_difference(first_SN, second_SN), self._confidence)
+        return difference, t_interval(difference, error_of_difference(first_SN, second_SN), CONFIDENCE)
 
     def of_cnn(self, variant: str) -> tuple[float, Interval]:
         return self.between((variant, CNN), (variant, BASELINE))

@@ -10,7 +10,7 @@ from reconv.artifacts import Study
 from reconv.data.arrays import PreparedData
 from reconv.files import write_csv
 from reconv.params import Params, StudyParams
-from reconv.study.findings import find
+from reconv.study.findings import CONFIDENCE, find
 from reconv.study.measure import measure
 from reconv.training.cluster import Session
 from reconv.training.job import TrainingJob
@@ -46,7 +46,8 @@ def study(
             profile=params.study.profile,
             num_seeds=params.study.size.num_seeds,
             max_epochs=params.study.size.max_epochs,
-            findings=find(measured, params.study.shares, params.compare.confidence),
+            confidence=CONFIDENCE,
+            findings=find(measured, params.study.shares),
             device_seconds=sum(one.device_seconds for one in trained.values()),
         ),
         tables={
@@ -60,7 +61,15 @@ def study(
 
 def nothing(params: StudyParams) -> StudyOutcome:
     """Of a study that is not enabled."""
-    empty = Study(enabled=False, profile=params.profile, num_seeds=0, max_epochs=0, findings=(), device_seconds=0.0)
+    empty = Study(
+        enabled=False,
+        profile=params.profile,
+        num_seeds=0,
+        max_epochs=0,
+        confidence=CONFIDENCE,
+        findings=(),
+        device_seconds=0.0,
+    )
     return StudyOutcome(empty, {})
 
 
