@@ -97,6 +97,12 @@ def make_params(params_values: dict[str, Any]) -> Callable[..., Params]:
     return make
 
 
+@pytest.fixture(scope="session")
+def tiny_params() -> Params:
+    """The tiny params, for fixtures that outlive a test."""
+    return Params.model_validate(_tiny_values())
+
+
 @pytest.fixture
 def params(make_params: Callable[..., Params]) -> Params:
     """The tiny params."""

@@ -12,6 +12,7 @@ from reconv.files import write_csv
 from reconv.params import Params, StudyParams
 from reconv.study.findings import CONFIDENCE, find
 from reconv.study.measure import measure
+from reconv.study.plan import BASE
 from reconv.training.cluster import Session
 from reconv.training.job import TrainingJob
 from reconv.training.observer import Observer
@@ -74,7 +75,18 @@ def nothing(params: StudyParams) -> StudyOutcome:
 
 
 def write_study(outcome: StudyOutcome, out: Path) -> None:
-    """results/study: a CSV file per table, and study.json."""
+    """results/study: a CSV file per table, study.json, and in plots/ what `dvc plots` draws, a column per model."""
     for name, table in outcome.tables.items():
         write_csv(out / f"{name}.csv", table)
+    if outcome.tables:
+        trainings, shifts = outcome.tables["trainings"], outcome.tables["shifts"]
+        is_share = trainings["variant"].str.startswith("share-") | (trainings["variant"] == BASE)
+        _write_plot(out, "images", trainings[is_share])
+        _write_plot(out, "pixels", shifts[shifts["variant"] == BASE])
+        _write_plot(out, "severity", outcome.tables["corruptions"])
     outcome.study.save(out / "study.json")
+
+
+def _write_plot(out: Path, x: str, table: pd.DataFrame) -> None:
+    means = table.pivot_table(index=x, columns="model", values="accuracy").reset_index()
+    write_csv(out / "plots" / f"{x}.csv", means)

@@ -61,7 +61,7 @@ def log_evaluation(run: StageRun, model: str, metrics: Metrics, files: list[Path
 
 def log_study(run: StageRun, study: Study, folder: Path) -> None:
     run.log_metrics({f"study/{name}": value for name, value in study.as_metrics().items()})
-    for file in sorted(folder.iterdir()):
+    for file in sorted(folder.glob("*.*")):
         run.log_file(file)
     run.describe("\n\n".join(f"**{one.title}.** {one.text}" for one in study.findings) or "Not enabled.")
 
