@@ -8,8 +8,9 @@
   checkpoints and the last trial running alone leave idle all counts against us; and the same over the whole command.
 - Epochs per hour from the start of the command: the stage `search` as `dvc repro` starts it, MLflow included, against
   plain Ray Tune and plain Optuna (peers/) with all cores, the tutorial's data path inside the trial, neither tracking
-  nor checkpoints. Same images, augmentation and budget of epochs. The peers get our network, whose strided convolutions
-  are cheaper than the textbook's; ours pays for max and average pooling, which its space holds as well.
+  nor checkpoints. Same images, augmentation and budget of epochs. Once all search the textbook's network (convolution,
+  max pooling; batches of 128, AdamW) by learning rate, dropout and widths; once what params.yaml has, whose strided
+  convolutions are cheaper, while our space also holds max and average pooling, which the peers' does not.
 """
 
 import os
@@ -30,6 +31,7 @@ import yaml
 import reconv.search.search as search_module
 from benchmarks.measure import OURS, ROOT, Effort, Row, interleaved, ratio, run_command
 from benchmarks.peers.data import torchvision_root
+from benchmarks.peers.tutorial import LR
 from reconv.artifacts import Budget
 from reconv.data.arrays import PreparedData
 from reconv.params import Params, load_params
@@ -42,6 +44,17 @@ TITLE = "The search: overhead, busy cores, epochs per hour"
 _MODEL = "cnn"
 _TRIALS_OF_NOTHING = 24
 _PEERS = {"Ray Tune + Lightning": "ray_tune_example", "Optuna + Lightning": "optuna_example"}
+# The tutorial's network and recipe, and the space that the peers search it in.
+_TEXTBOOK: dict[str, dict[str, Any]] = {
+    "models.cnn": {"widths": [32, 64, 128], "pooling": "max", "batch_norm": False, "whitened": False},
+    "recipe": {"optimizer": "adamw", "lr": 1e-3, "batch_size": 128, "label_smoothing": 0.0, "test_time_flip": False},
+    "search.space.cnn": {
+        "lr": {"loguniform": list(LR["textbook"])},
+        "dropout": {"uniform": [0.0, 0.4]},
+        "widths": {"choice": [[32, 64, 128], [16, 32, 64, 128], [32, 64]]},
+    },
+}
+_NETWORKS: dict[str, dict[str, dict[str, Any]]] = {"textbook": _TEXTBOOK, "ours": {}}
 _PEER_OPTIONS = {
     "full": ["--trials", "6", "--max-epochs", "3", "--budget-epochs", "10"],
     "quick": ["--trials", "2", "--max-epochs", "1", "--train-images", "3000"],
@@ -160,21 +173,25 @@ class CpuTime:
 
 def _epochs_per_hour(effort: Effort, epochs: int) -> list[Row]:
     """Rows of all contenders, and of how busy our command kept the cores."""
-    busy: list[float] = []
-    contenders = {OURS: lambda: _run_stage(epochs, busy)}
-    for name, peer in _PEERS.items():
-        contenders[name] = lambda peer=peer: _run_peer(peer, _PEER_OPTIONS[effort])
-    values = interleaved(contenders, 1)  # the peers take minutes each
     rows = []
-    for name, speeds in values.items():
-        better = None if name == OURS else ratio(values[OURS], speeds, lower_is_better=False)
-        bar = "" if name == OURS else ">= 4 x the better"
-        rows.append(Row("epochs per hour from the command's start", "", name, speeds, better, bar))
-    return [*rows, Row("cores busy, the whole command", "%", OURS, busy, note=f"search of {epochs} epochs")]
+    for network, changes in _NETWORKS.items():
+        busy: list[float] = []
+        contenders = {OURS: lambda changes=changes, busy=busy: _run_stage(epochs, changes, busy)}
+        for name, peer in _PEERS.items():
+            options = [*_PEER_OPTIONS[effort], "--network", network]
+            contenders[name] = lambda peer=peer, options=options: _run_peer(peer, options)
+        values = interleaved(contenders, 1)  # the peers take minutes each
+        what = "the textbook's network" if network == "textbook" else "the network of params.yaml"
+        for name, speeds in values.items():
+            better = None if name == OURS else ratio(values[OURS], speeds, lower_is_better=False)
+            bar = "" if name == OURS else ">= 4 x the better"
+            rows.append(Row(f"epochs per hour from the command's start, {what}", "", name, speeds, better, bar))
+        rows.append(Row(f"cores busy, the whole command, {what}", "%", OURS, busy, note=f"search of {epochs} epochs"))
+    return rows
 
 
-def _run_stage(epochs: int, busy: list[float]) -> float:
-    """The stage in a folder of its own, as DVC starts it; epochs per hour."""
+def _run_stage(epochs: int, changes: dict[str, dict[str, Any]], busy: list[float]) -> float:
+    """The stage in a folder of its own, as DVC starts it, with `changes` laid over sections; epochs per hour."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
@@ -182,6 +199,13 @@ def _run_stage(epochs: int, busy: list[float]) -> float:
         (folder / "data" / "prepared").symlink_to(ROOT / "data" / "prepared")
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         params["search"].update(budget_epochs=epochs, max_epochs=min(epochs, 3))
+        for key, values in changes.items():
+            *sections, last = key.split(".")
+            section = params
+            for part in sections:
+                section = section[part]
+            # A space is replaced as a whole, other sections are changed.
+            section[last] = values if "space" in sections else {**section[last], **values}
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         ran = run_command([sys.executable, "pipeline/search.py", _MODEL], cwd=folder, env={"CI": "true"})
         budget = Budget.load(folder / "results" / "search" / _MODEL / "budget.json")
@@ -190,6 +214,6 @@ def _run_stage(epochs: int, busy: list[float]) -> float:
 
 
 def _run_peer(peer: str, options: list[str]) -> float:
-    command = [sys.executable, "-m", f"benchmarks.peers.{peer}", "--data", torchvision_root(), "--network", "ours"]
+    command = [sys.executable, "-m", f"benchmarks.peers.{peer}", "--data", torchvision_root()]
     ran = run_command([*command, *options])
     return float(ran.reports[-1]["epochs"]) / ran.seconds * 3600

@@ -19,11 +19,11 @@ _POOLED_BY, _UNPOOLED_BY = "max", "strided"
 
 def plan(params: Params, best: dict[str, dict[str, Any]], manifest: Manifest) -> dict[str, TrainingJob]:
     """Name -> training; `best` holds each model's values as its search found them."""
-    jobs = {}
-    for seed in range(params.study.size.num_seeds):
-        for variant, job in _variants(params, best, manifest):
-            jobs[f"{variant}-{job.model}-{seed}"] = dataclasses.replace(job, seed=seed)
-    return jobs
+    return {
+        f"{variant}-{job.model}-{seed}": dataclasses.replace(job, seed=seed)
+        for variant, job in _variants(params, best, manifest)
+        for seed in range(params.study.size.num_seeds)
+    }
 
 
 def num_trainings(params: StudyParams) -> int:
