@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconv.console import Console, SearchProgress, TrainProgress, log_path, quiet_libraries
+from reconv.console import Console, SearchProgress, StudyProgress, TrainProgress, log_path, quiet_libraries
 
 TRAINING = {"train/loss": 0.5, "train/accuracy": 0.9, "speed/images_per_second": 1000.0, "speed/epoch_seconds": 10.0}
 
@@ -181,3 +181,13 @@ def test_verbose_leaves_everything_on_the_terminal(
 
     assert capfd.readouterr().out == "noise\n"
     assert not Path("logs").exists()
+
+
+def test_study_progress_counts_trainings_and_epochs(stream: io.StringIO) -> None:
+    progress = StudyProgress(Console("study", None, stream), num_trainings=3, total_epochs=7)
+    progress.started("base-cnn-0", "base cnn 0", {})
+    progress.epoch("base-cnn-0", 1, TRAINING)
+    progress.epoch("base-cnn-0", 2, TRAINING)
+    progress.finished("base-cnn-0", "finished")
+
+    assert progress.text() == "1 of 3 trainings · 2 of 7 epochs"

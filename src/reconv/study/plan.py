@@ -13,7 +13,7 @@ from reconv.params import CnnParams, FeedforwardParams, NetworkParams, Params, S
 from reconv.training.job import TrainingJob
 
 BASE, PERMUTED, UNTIED, POOLED, UNPOOLED, MATCHED = "base", "permuted", "untied", "pooled", "unpooled", "matched"
-MAX_UNTIED_PARAMETERS = 100_000_000
+_MAX_UNTIED_PARAMETERS = 100_000_000
 _POOLED_BY, _UNPOOLED_BY = "max", "strided"
 
 
@@ -52,7 +52,7 @@ def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifes
     cnn, feedforward = base[CNN], base[BASELINE]
     assert isinstance(cnn.network, CnnParams)
     untied = cnn.network.model_copy(update={"shared_weights": False})
-    if count_parameters_of(untied, manifest.image_shape, manifest.num_classes) <= MAX_UNTIED_PARAMETERS:
+    if _count(untied, manifest) <= _MAX_UNTIED_PARAMETERS:
         yield UNTIED, dataclasses.replace(cnn, network=untied)
     other, pooling = (POOLED, _POOLED_BY) if cnn.network.pooling == _UNPOOLED_BY else (UNPOOLED, _UNPOOLED_BY)
     yield other, dataclasses.replace(cnn, network=cnn.network.model_copy(update={"pooling": pooling}))
@@ -72,14 +72,14 @@ def match_parameters(cnn: NetworkParams, feedforward: NetworkParams, manifest: M
     """The feed-forward network with all widths multiplied so that it has as many parameters as the CNN, as nearly as
     whole units allow."""
     assert isinstance(feedforward, FeedforwardParams)
-    goal = count_parameters_of(cnn, manifest.image_shape, manifest.num_classes)
+    goal = _count(cnn, manifest)
 
     def scaled(factor: float) -> FeedforwardParams:
         widths = tuple(max(1, round(factor * width)) for width in feedforward.widths)
         return feedforward.model_copy(update={"widths": widths})
 
     def excess(factor: float) -> int:
-        return count_parameters_of(scaled(factor), manifest.image_shape, manifest.num_classes) - goal
+        return _count(scaled(factor), manifest) - goal
 
     low, high = 1e-3, 1.0
     while excess(high) < 0:
