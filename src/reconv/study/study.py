@@ -39,7 +39,8 @@ def study(
     Raises:
         TrainingError: a training diverged, or its worker died more often than Ray retries.
     """
-    trained = train_side_by_side(jobs, data, state, params.resources.cpus_per_trial, session, observer)
+    num_threads = params.resources.cpus_per_trial
+    trained = train_side_by_side(jobs, data, state, num_threads, session, observer, validates=False)
     measured = measure(trained, jobs, data, params.study)
     return StudyOutcome(
         study=Study(

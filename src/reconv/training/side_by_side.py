@@ -47,10 +47,12 @@ def train_side_by_side(
     num_threads: int,
     session: Session,
     observer: Observer,
+    validates: bool = True,
 ) -> dict[str, Trained]:
     """Train every job (key -> job) on the training images; what `state` holds already is not trained again.
 
-    A key is a file name, and is what the observer knows the training by.
+    A key is a file name, and is what the observer knows the training by. Without `validates` the validation images are
+    left alone: where an epoch is short, looking at them would take longer than the epoch.
 
     Raises:
         TrainingError: a training diverged, or its worker died more often than Ray retries.
@@ -60,7 +62,7 @@ def train_side_by_side(
         {key: {int(row["epoch"]): row for row in _curve(state, key)} for key in jobs}, jobs.keys() - pending.keys()
     )
     if pending:
-        _train(pending, data, state, num_threads, session, observer)
+        _train(pending, data, state, num_threads, session, observer, validates)
     done = {key: read_json(_done_file(state, key)) for key in jobs}
     return {key: Trained(weights=state / f"{key}.safetensors", **fields) for key, fields in done.items()}
 
@@ -72,6 +74,7 @@ def _train(
     num_threads: int,
     session: Session,
     observer: Observer,
+    validates: bool,
 ) -> None:
     import ray
 
@@ -81,7 +84,7 @@ def _train(
         num_cpus=session.cpus_per_training, num_gpus=session.gpus_per_training
     )
     began = time.time()
-    running = {worker.remote(key, job, data.folder, state, num_threads): key for key, job in jobs.items()}
+    running = {worker.remote(key, job, data.folder, state, num_threads, validates): key for key, job in jobs.items()}
     try:
         while running:
             (stream,), _ = ray.wait(list(running), num_returns=1)
@@ -128,7 +131,7 @@ def _keep(state: Path, key: str, result: FitResult, began: float, cpus: float) -
 
 
 def _train_and_report(
-    key: str, job: TrainingJob, prepared: Path, state: Path, num_threads: int
+    key: str, job: TrainingJob, prepared: Path, state: Path, num_threads: int, validates: bool
 ) -> Iterator[EpochResult | FitResult | str | None]:
     """Runs on a worker. Yields None when it starts, each epoch as it ends, at last the result; a mistake of the user's
     as its message."""
@@ -138,7 +141,7 @@ def _train_and_report(
 
     torch.set_num_threads(num_threads)
     data = PreparedData(prepared)
-    train = data.train.share(job.train_share)
+    train, validation = data.train.share(job.train_share), data.validation if validates else None
     checkpoint = state / f"{key}.ckpt"
     messages: SimpleQueue[EpochResult | FitResult | str | BaseException | None] = SimpleQueue()
 
@@ -154,7 +157,7 @@ def _train_and_report(
     def run() -> None:
         try:
             resume_from = checkpoint if checkpoint.exists() else None
-            messages.put(fit(job, data.manifest, train, data.validation, on_epoch, resume_from))
+            messages.put(fit(job, data.manifest, train, validation, on_epoch, resume_from))
         except ReconvError as error:
             messages.put(str(error))
         except BaseException as error:
