@@ -1,6 +1,6 @@
 # `make help` lists the commands. People, CI and schedules call the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test quick lint bench ui lock
+.PHONY: help setup repro test quick lint bench screenshots ui lock
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## make .venv from requirements.lock (the other commands do it themselves)
 
@@ -38,6 +38,9 @@ lint: .venv/ready ## ruff and mypy
 
 bench: .venv/ready ## measure speed against the alternatives (an hour; BENCH=training for one)
 	@python -m benchmarks $(BENCH)
+
+screenshots: .venv/ready ## take the README's pictures of the last run (chromium)
+	@python docs/screenshots.py
 
 ui: .venv/ready ## open MLflow's pages on http://127.0.0.1:5000
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $${PORT:-5000}

@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": BASE | {"data", "models"},
     "search": BASE | {"data", "training"},
     "evaluation": BASE | {"data", "models", "training"},
+    "explain": BASE | {"data", "models"},
     "study": BASE | {"data", "models", "training", "evaluation"},
     "report": BASE | {"evaluation"},
     "tracking": BASE | {"training.observer"},

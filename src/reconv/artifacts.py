@@ -12,6 +12,7 @@ RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
 RESULTS = Path("results")
 STUDY = RESULTS / "study"
+EXPLAIN = RESULTS / "explain"
 COMPARE = RESULTS / "compare"
 REGISTERED = RESULTS / "register.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
@@ -315,6 +316,38 @@ class Study(Artifact):
 
     def as_metrics(self) -> dict[str, float]:
         return {f"{one.name}_{name}": value for one in self.findings for name, value in one.numbers.items()}
+
+
+class FirstFilter(Artifact):
+    label: Literal["edge", "corner", "colour", "other"]
+    likeness: float
+    """Cosine between the filter and the pattern that it responds to most."""
+    orientation_selectivity: float
+    """0: all orientations alike, 1: one alone."""
+
+
+class Mistake(Artifact):
+    image: int
+    """Its index in the test split."""
+    actual: str
+    predicted: str
+    confidence: float
+    """Calibrated."""
+
+
+class Explanation(Artifact):
+    """results/explain/explanation.json; the pictures stand beside it."""
+
+    filters: tuple[FirstFilter, ...]
+    sobel_correlation: float
+    mistakes: tuple[Mistake, ...]
+    """The surest first."""
+    text: str
+
+    def as_metrics(self) -> dict[str, float]:
+        labels = [one.label for one in self.filters]
+        shares = {label: labels.count(label) / len(labels) for label in sorted(set(labels))}
+        return {**{f"share_{label}": share for label, share in shares.items()}, "sobel": self.sobel_correlation}
 
 
 class Registration(Artifact):

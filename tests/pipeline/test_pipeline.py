@@ -81,7 +81,7 @@ def test_runs_are_nested_as_the_pipeline_is(finished, client):
     parent_of = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs}
     (pipeline,) = [run for run in runs if parent_of[run.info.run_id] is None]
     stages = {run.info.run_name: run for run in runs if parent_of[run.info.run_id] == pipeline.info.run_id}
-    assert set(stages) == {"fetch", "prepare", "study", "compare", "register"} | {
+    assert set(stages) == {"fetch", "prepare", "explain", "study", "compare", "register"} | {
         f"{stage} {model}" for stage in ("search", "train", "evaluate") for model in MODELS
     }
     assert {run.info.status for run in runs} == {"FINISHED"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,11 +11,14 @@ from reconv.artifacts import (
     ClassDifference,
     Condition,
     DataReport,
+    Explanation,
     Finding,
+    FirstFilter,
     Interval,
     Manifest,
     McNemar,
     Metrics,
+    Mistake,
     Score,
     Study,
     TrainingCost,
@@ -170,6 +174,33 @@ def study_tables() -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture
+def explanation() -> Explanation:
+    return Explanation(
+        filters=tuple(
+            FirstFilter(label=label, likeness=0.9, orientation_selectivity=0.4) for label in ("edge", "corner", "edge")
+        ),
+        sobel_correlation=0.87,
+        mistakes=tuple(
+            Mistake(image=index, actual=CLASS_NAMES[0], predicted=CLASS_NAMES[1], confidence=0.99) for index in range(5)
+        ),
+        text="Of its 3 first filters, 2 are edges.",
+    )
+
+
+@pytest.fixture
+def pictures() -> dict[str, np.ndarray]:
+    """Of the explanation, as the stage writes them."""
+    rng = np.random.default_rng(0)
+    return {
+        "filters": rng.normal(size=(3, 1, 3, 3)).astype(np.float32),
+        "images": rng.integers(0, 256, (4, 8, 8, 1), dtype=np.uint8),
+        "edges": rng.random((4, 8, 8)),
+        "sobel": rng.random((4, 8, 8)),
+        "mistakes": rng.integers(0, 256, (5, 8, 8, 1), dtype=np.uint8),
+    }
+
+
+@pytest.fixture
 def report_params() -> ReportParams:
     return ReportParams(price_per_device_hour=3.6, currency="EUR", watts_per_device=36.0)
 
@@ -184,6 +215,8 @@ def contents(
     cost: TrainingCost,
     study: Study,
     study_tables: dict[str, pd.DataFrame],
+    explanation: Explanation,
+    pictures: dict[str, np.ndarray],
 ) -> Contents:
     return Contents(
         verdict=verdict,
@@ -195,6 +228,8 @@ def contents(
         costs=dict.fromkeys(MODELS, cost),
         study=study,
         study_tables=study_tables,
+        explanation=explanation,
+        pictures=pictures,
         manifest=described,
         data_report=data_report,
         commit="0123abc",

@@ -1,10 +1,12 @@
 import dataclasses
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from reconv.artifacts import (
+    EXPLAIN,
     PREPARED,
     STUDY,
     Manifest,
@@ -14,7 +16,7 @@ from reconv.artifacts import (
     train_dir,
 )
 from reconv.evaluation.evaluate import confusion_rows
-from reconv.files import write_csv
+from reconv.files import write_arrays, write_csv
 from reconv.params import ReportParams
 from reconv.report.figures import confusion_matrices
 from reconv.report.page import Contents, collect, render
@@ -162,6 +164,33 @@ def test_the_bill_has_every_part_and_their_sum(page: Page) -> None:
     assert [row for row in rows if row not in page.text] == []
 
 
+def test_what_the_network_learned_is_shown(page: Page, contents: Contents) -> None:
+    assert contents.explanation.text in page.text
+    assert {"figure-filters", "figure-edges", "figure-mistakes"} <= page.ids
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_may_be_grey_or_in_colour(contents: Contents, report_params: ReportParams, channels: int) -> None:
+    pictures = {
+        **contents.pictures,
+        "filters": np.ones((3, channels, 3, 3), np.float32),
+        "images": np.zeros((4, 8, 8, channels), np.uint8),
+        "mistakes": np.zeros((5, 8, 8, channels), np.uint8),
+    }
+
+    assert "figure-filters" in Page(render(dataclasses.replace(contents, pictures=pictures), report_params)).ids
+
+
+def test_a_network_without_first_filters_and_mistakes_has_no_pictures(
+    contents: Contents, report_params: ReportParams
+) -> None:
+    nothing = contents.explanation.model_copy(update={"filters": (), "mistakes": ()})
+
+    page = Page(render(dataclasses.replace(contents, explanation=nothing), report_params))
+
+    assert not {"figure-filters", "figure-edges", "figure-mistakes"} & page.ids
+
+
 def test_confusion_is_a_share_of_each_actual_class(contents: Contents) -> None:
     figure = confusion_matrices(contents.confusion, contents.manifest.class_names)
 
@@ -189,6 +218,8 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
     logits = {f"logit_{k}": [float(k == label) for label in range(3)] for k in range(3)}
     rows = confusion_rows(pd.DataFrame({"label": [0, 1, 2], **logits}), class_names)
     contents.study.save(STUDY / "study.json")
+    contents.explanation.save(EXPLAIN / "explanation.json")
+    write_arrays(EXPLAIN / "pictures.npz", contents.pictures)
     for name, table in contents.study_tables.items():
         write_csv(STUDY / f"{name}.csv", table)
     for model in MODELS:

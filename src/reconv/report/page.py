@@ -1,18 +1,23 @@
 """One HTML page that opens offline: the verdict, the costs, how both models learned and where they err."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from reconv.artifacts import (
+    EXPLAIN,
     PREPARED,
     STUDY,
     DataReport,
+    Explanation,
     Manifest,
     Metrics,
     Study,
@@ -22,8 +27,9 @@ from reconv.artifacts import (
     search_dir,
     train_dir,
 )
+from reconv.files import read_arrays
 from reconv.params import ReportParams
-from reconv.report import study_figures
+from reconv.report import explain_figures, study_figures
 from reconv.report.bill import bill
 from reconv.report.figures import (
     class_differences,
@@ -51,6 +57,9 @@ class Contents:
     study: Study
     study_tables: dict[str, pd.DataFrame]
     """trainings, shifts, corruptions, sizes; empty where the study is not enabled."""
+    explanation: Explanation
+    pictures: Mapping[str, NDArray[Any]]
+    """Of the explanation, by name."""
     manifest: Manifest
     data_report: DataReport
     commit: str
@@ -67,6 +76,8 @@ def collect(verdict: Verdict, models: tuple[str, ...], commit: str) -> Contents:
         calibration={model: pd.read_csv(evaluate_dir(model) / "calibration.csv") for model in models},
         costs={model: TrainingCost.load(train_dir(model) / "cost.json") for model in models},
         study=Study.load(STUDY / "study.json"),
+        explanation=Explanation.load(EXPLAIN / "explanation.json"),
+        pictures=read_arrays(EXPLAIN / "pictures.npz"),
         study_tables={path.stem: pd.read_csv(path) for path in sorted(STUDY.glob("*.csv"))},
         manifest=Manifest.load(PREPARED / "manifest.json"),
         data_report=DataReport.load(PREPARED / "data_report.json"),
@@ -91,6 +102,7 @@ def render(contents: Contents, params: ReportParams) -> str:
         "curves": learning_curves(contents.curves),
         "trials": search_trials(contents.trials),
         "confusion": confusion_matrices(contents.confusion, contents.manifest.class_names),
+        **_of_explanation(contents.explanation, contents.pictures),
     }
     if contents.study.enabled:
         figures |= _of_study(contents.study_tables)
@@ -127,6 +139,17 @@ def _of_study(tables: dict[str, pd.DataFrame]) -> dict[str, go.Figure]:
         "data": study_figures.shares(tables["trainings"]),
         "corruptions": study_figures.corruptions(tables["corruptions"]),
     }
+
+
+def _of_explanation(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) -> dict[str, go.Figure]:
+    """Nothing of what there is not: filters of another first layer, mistakes of a model that makes none."""
+    figures = {}
+    if explanation.filters:
+        figures["filters"] = explain_figures.filters(explanation, pictures["filters"])
+        figures["edges"] = explain_figures.edges(pictures["images"], pictures["edges"], pictures["sobel"])
+    if explanation.mistakes:
+        figures["mistakes"] = explain_figures.mistakes(explanation, pictures["mistakes"])
+    return figures
 
 
 def _as_html(name: str, figure: go.Figure) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reconv.artifacts import Budget, DataReport, Manifest, Metrics, Study, TrainingCost, Verdict
+from reconv.artifacts import Budget, DataReport, Explanation, Manifest, Metrics, Study, TrainingCost, Verdict
 from reconv.tracking.record import StageRun
 
 
@@ -57,6 +57,12 @@ def log_evaluation(run: StageRun, model: str, metrics: Metrics, files: list[Path
         f"**{model}** on the untouched test images: {metrics.accuracy.mean:.2%} ± {metrics.accuracy.std:.2%} accuracy, "
         f"{metrics.num_parameters:,} parameters, {metrics.multiply_adds:,} multiply-adds."
     )
+
+
+def log_explanation(run: StageRun, explanation: Explanation, file: Path) -> None:
+    run.log_metrics({f"explain/{name}": value for name, value in explanation.as_metrics().items()})
+    run.log_file(file)
+    run.describe(explanation.text)
 
 
 def log_study(run: StageRun, study: Study, folder: Path) -> None:

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reconv.data.arrays import PreparedData
+from reconv.explain.explain import Explained, explain
+from reconv.files import write_bytes, write_json
+from reconv.models.classifier import new_classifier, weights_as_bytes
+from reconv.params import Params
+
+FOLDER = Path("seed-0")
+
+
+def save(params: Params, prepared: PreparedData, model: str, changes: dict[str, object] | None = None) -> None:
+    torch.manual_seed(0)
+    network = params.network(model).model_copy(update=changes or {})
+    classifier = new_classifier(model, network, prepared.manifest)
+    write_bytes(FOLDER / "weights.safetensors", weights_as_bytes(classifier))
+    write_json(FOLDER / "model.json", classifier.arguments)
+
+
+def predictions(prepared: PreparedData) -> pd.DataFrame:
+    """All right, but for the images 2 and 5, of which the network is surer of the latter."""
+    labels = prepared.test.labels
+    logits = np.eye(3)[labels] * 4.0
+    logits[2] = np.roll(logits[2], 1)
+    logits[5] = np.roll(logits[5], 1) * 2
+    columns = {f"logit_{k}": logits[:, k] for k in range(3)}
+    return pd.DataFrame({"seed": 0, "image": np.arange(len(labels)), "label": labels, **columns})
+
+
+@pytest.fixture
+def explained(params: Params, prepared: PreparedData) -> Explained:
+    save(params, prepared, "cnn")
+    return explain(FOLDER, predictions(prepared), 2.0, prepared)
+
+
+def test_every_first_filter_has_a_kind_and_a_picture(explained: Explained) -> None:
+    assert len(explained.explanation.filters) == 4
+    assert explained.pictures["filters"].shape == (4, 1, 3, 3)
+    assert explained.explanation.text.startswith("Of its 4 first filters, ")
+    assert sum(value for name, value in explained.explanation.as_metrics().items() if "share" in name) == 1
+
+
+def test_the_surest_mistakes_come_first(explained: Explained, prepared: PreparedData) -> None:
+    first, second = explained.explanation.mistakes
+
+    assert (first.image, second.image) == (5, 2)
+    assert first.confidence == pytest.approx(np.exp(4) / (np.exp(4) + 2))  # a logit of 8 at a temperature of 2
+    assert first.actual == prepared.manifest.class_names[prepared.test.labels[5]]
+    assert first.predicted != first.actual
+    np.testing.assert_array_equal(explained.pictures["mistakes"], prepared.test.images[[5, 2]])
+
+
+def test_images_of_different_classes_are_compared_with_sobel(explained: Explained) -> None:
+    pictures = explained.pictures
+
+    assert pictures["images"].shape == (4, 8, 8, 1)
+    assert pictures["edges"].shape == pictures["sobel"].shape == (4, 8, 8)
+    assert len(np.unique(pictures["images"].reshape(4, -1), axis=0)) == 4
+
+
+def test_the_order_of_predictions_does_not_matter(explained: Explained, params: Params, prepared: PreparedData) -> None:
+    shuffled = predictions(prepared).sample(frac=1, random_state=0)
+
+    assert explain(FOLDER, shuffled, 2.0, prepared).explanation == explained.explanation
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"), [("feedforward", {}), ("cnn", {"kernel_size": 1}), ("cnn", {"shared_weights": False})]
+)
+def test_without_shared_filters_there_is_nothing_to_show(
+    params: Params, prepared: PreparedData, model: str, changes: dict[str, object]
+) -> None:
+    save(params, prepared, model, changes)
+
+    explained = explain(FOLDER, predictions(prepared), 1.0, prepared)
+
+    assert explained.explanation.filters == ()
+    assert explained.explanation.text == "The first layer has no filters that could be looked at."
+
+
+def test_a_network_that_is_always_right_has_no_mistakes(params: Params, prepared: PreparedData) -> None:
+    save(params, prepared, "cnn")
+    right = predictions(prepared)
+    right[["logit_0", "logit_1", "logit_2"]] = np.eye(3)[right["label"]]
+
+    explained = explain(FOLDER, right, 1.0, prepared)
+
+    assert explained.explanation.mistakes == ()
+    assert len(explained.pictures["mistakes"]) == 0
