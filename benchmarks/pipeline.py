@@ -6,7 +6,8 @@ once (repeats: 1), as a user starts it; RECONV_BENCH_KEEP names an empty folder 
 instrumented: when each stage's process began and ended is read from outside (every 20 ms), when epochs ran from the
 store that the run leaves. The causes add up to the wall time:
 
-- training: the time in which at least one epoch ran, of a trial or a seed; evaluating: the body of the stage evaluate;
+- training: the time in which at least one epoch ran, of a trial or a seed; evaluating: the body of the stage evaluate,
+  and that of the study after its last epoch;
 - imports of the stage's script: measured alone (Python's own start included), as is opening MLflow (its import and the
   store); what remains of a stage's start is Ray, its workers and what they import, in a stage without Ray MLflow;
 - between epochs: no epoch runs, but some are to come (a new trial, a checkpoint); tail: from the last epoch, or the end
@@ -105,6 +106,9 @@ def split(wall: float, stages: dict[str, StageTimes], alone: dict[str, float]) -
             training = _union(stage.epochs)
             causes["training"] += training
             causes["between epochs"] += last - first - training
+            if name == "study":  # which measures what it trained
+                causes["evaluating"] += stage.body[1] - last
+                last = stage.body[1]
         else:
             first, last = stage.body
             causes["evaluating" if name.startswith("evaluate") else "bodies of the other stages"] += last - first
