@@ -122,8 +122,8 @@ def test_text_says_who_won_by_how_much(verdict_of: VerdictOf, cnn: float, feedfo
     ("numbers", "why"),
     [
         ({"share_lost": 0.714}, "71% of its lead disappears"),
-        ({"share_lost": 1.3}, "100% of its lead disappears"),
-        ({"share_lost": -0.2}, "0% of its lead disappears"),
+        ({"share_lost": 1.3}, "All of its lead disappears"),
+        ({"share_lost": -0.2}, "Nothing of its lead disappears"),
         ({}, ""),
     ],
 )

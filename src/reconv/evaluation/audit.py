@@ -53,7 +53,9 @@ def _given(budget: Budget, conditions: Conditions) -> Iterator[tuple[str, Any]]:
     yield "precision", conditions.precision
     for name, value in conditions.augment.items():
         yield f"augmentation: {name}", value
-    yield from conditions.recipe.items()
+    for name, value in conditions.recipe.items():
+        if name != "precision":  # above is what it came to on the device
+            yield name, value
 
 
 def _as_text(value: Any) -> str:
@@ -61,4 +63,6 @@ def _as_text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

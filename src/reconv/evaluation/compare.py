@@ -154,6 +154,7 @@ def _in_words(
 def _why(study: Study) -> str:
     for finding in study.findings:
         if "share_lost" in finding.numbers:
-            lost = min(1.0, max(0.0, finding.numbers["share_lost"]))
-            return f"{lost:.0%} of its lead disappears when the pixels of all images are put in one random order."
+            lost = max(0.0, finding.numbers["share_lost"])
+            part = "All" if lost >= 0.995 else f"{lost:.0%}" if lost >= 0.005 else "Nothing"
+            return f"{part} of its lead disappears when the pixels of all images are put in one random order."
     return ""

@@ -51,6 +51,7 @@ def class_differences(verdict: Verdict) -> go.Figure:
                 "array": [(one.interval.high - one.difference) * 100 for one in classes],
                 "arrayminus": [(one.difference - one.interval.low) * 100 for one in classes],
                 "thickness": 2,
+                "color": "#888888",
             },
             marker={
                 "size": 11,

@@ -79,7 +79,8 @@ def shares(trainings: pd.DataFrame) -> go.Figure:
             x=table["images"], y=table["accuracy"], mode="markers", showlegend=False, hoverinfo="skip", opacity=0.4,
             marker={"color": COLOURS.get(str(model)), "symbol": SYMBOLS.get(str(model))},
         )  # fmt: skip
-    figure.update_xaxes(title="training images", type="log")
+    ticks = sorted(rows["images"].unique().tolist())
+    figure.update_xaxes(title="training images", type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(title="test accuracy", tickformat=".0%")
     return styled(figure, height=380)
 

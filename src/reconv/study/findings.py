@@ -77,7 +77,8 @@ def _space(leads: _Leads) -> Finding:
         )
     else:
         numbers["share_lost"] = 1 - permuted / lead
-        text += "Nothing of it is left that can be told from 0: it came from where pixels lie in the image."
+        left = "Then it is the worse one" if of_permuted.high < 0 else "Nothing of it is left that can be told from 0"
+        text += f"{left}: its lead came from where pixels lie in the image."
     return Finding(name="space", title="Pixels depend on each other in space", text=text, numbers=numbers)
 
 
@@ -104,7 +105,7 @@ def _same_size(trainings: pd.DataFrame, leads: _Leads) -> Finding:
 def _sharing(trainings: pd.DataFrame, leads: _Leads) -> Finding:
     gain, within = leads.between((BASE, CNN), (UNTIED, CNN))
     shared, untied = _parameters(trainings, BASE, CNN), _parameters(trainings, UNTIED, CNN)
-    helps = "helps" if within.low > 0 else "costs accuracy" if within.high < 0 else "makes no difference to accuracy"
+    helps = "helps" if within.low > 0 else "costs accuracy" if within.high < 0 else "makes no difference that shows"
     text = (
         f"With filters of its own at every position the same network has {untied:,} parameters instead of {shared:,} "
         f"({untied / shared:.1f} times as many). Sharing one set of filters makes {_points(gain, within)}: it {helps} "
