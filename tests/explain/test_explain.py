@@ -41,7 +41,7 @@ def explained(params: Params, prepared: PreparedData) -> Explained:
 def test_every_first_filter_has_a_kind_and_a_picture(explained: Explained) -> None:
     assert len(explained.explanation.filters) == 4
     assert explained.pictures["filters"].shape == (4, 1, 3, 3)
-    assert explained.explanation.text.startswith("Of its 4 first filters, ")
+    assert explained.explanation.text.startswith("What its 4 first filters respond to most")
     assert sum(value for name, value in explained.explanation.as_metrics().items() if "share" in name) == 1
 
 

@@ -118,11 +118,14 @@ def _in_words(counts: Counter[str], agreement: float, channels: int) -> str:
     total = counts.total()
     if not total:
         return "The first layer has no filters that could be looked at."
-    names = {EDGE: "edges", CORNER: "corners", COLOUR: "even colours" if channels > 1 else "even brightness"}
-    found = [f"{counts[label]} respond most to {name}" for label, name in names.items() if counts[label]]
-    if counts[OTHER]:
-        found.append(f"{counts[OTHER]} to none of these")
-    text = f"Of its {total} first filters, {', '.join(found)}."
+    names = {
+        EDGE: "edges",
+        CORNER: "corners",
+        COLOUR: "even colours" if channels > 1 else "even brightness",
+        OTHER: "none of these",
+    }
+    found = ", ".join(f"{counts[label]} to {name}" for label, name in names.items() if counts[label])
+    text = f"What its {total} first filters respond to most, of edges, corners and even fields: {found}."
     if counts[EDGE]:
         text += f" What the edge filters see together correlates with a Sobel operator's edges by {agreement:.2f}."
     return text

@@ -12,8 +12,8 @@ from reconv.artifacts import Explanation
 from reconv.report.figures import styled
 
 _COLUMNS = 8
-_CELL = 118
-"""Pixels of height for each row of pictures."""
+_WIDTH = 900
+"""Of the page in pixels, which a row of square pictures shares."""
 
 
 def filters(explanation: Explanation, weights_OCkk: NDArray[np.floating]) -> go.Figure:
@@ -22,7 +22,8 @@ def filters(explanation: Explanation, weights_OCkk: NDArray[np.floating]) -> go.
         range(len(explanation.filters)),
         key=lambda i: (explanation.filters[i].label, -explanation.filters[i].likeness),
     )
-    titles = [explanation.filters[i].label for i in order]
+    names = {"colour": "brightness"} if weights_OCkk.shape[1] == 1 else {}
+    titles = [names.get(explanation.filters[i].label, explanation.filters[i].label) for i in order]
     return _grid([_of_filter(weights_OCkk[i]) for i in order], titles, _COLUMNS)
 
 
@@ -52,9 +53,11 @@ def _grid(pictures: Sequence[BaseTraceType], titles: Sequence[str], columns: int
     for picture, (row, column) in zip(pictures, _places(rows, columns), strict=False):
         figure.add_trace(picture, row=row, col=column)
     figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, autorange="reversed", scaleanchor=None)
+    figure.update_yaxes(visible=False, autorange="reversed", constrain="domain")
+    for place in range(1, len(pictures) + 1):  # pixels are square
+        figure.update_layout({f"yaxis{place}": {"scaleanchor": f"x{place}"}, f"xaxis{place}": {"constrain": "domain"}})
     figure.update_annotations(font_size=11)
-    return styled(figure, height=60 + _CELL * rows)
+    return styled(figure, height=60 + _WIDTH // columns * rows)
 
 
 def _shown(title: str) -> str:
