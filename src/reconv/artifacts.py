@@ -309,7 +309,7 @@ class Study(Artifact):
     num_seeds: int
     max_epochs: int
     confidence: float
-    """Of the intervals in the findings."""
+    """Of the intervals in the findings; 0 without any."""
     findings: tuple[Finding, ...]
     device_seconds: float
     """Of its trainings."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconv.artifacts import BASELINE, CNN, Manifest
-from reconv.models.size import count_parameters_of
 from reconv.params import CnnParams, FeedforwardParams, NetworkParams, Params, StudyParams
 from reconv.training.job import TrainingJob
 
@@ -91,4 +90,6 @@ def match_parameters(cnn: NetworkParams, feedforward: NetworkParams, manifest: M
 
 
 def _count(network: NetworkParams, manifest: Manifest) -> int:
+    from reconv.models.size import count_parameters_of  # torch: not before Ray's workers have been started
+
     return count_parameters_of(network, manifest.image_shape, manifest.num_classes)

@@ -10,8 +10,6 @@ from reconv.artifacts import Study
 from reconv.data.arrays import PreparedData
 from reconv.files import write_csv
 from reconv.params import Params, StudyParams
-from reconv.study.findings import CONFIDENCE, find
-from reconv.study.measure import measure
 from reconv.study.plan import BASE
 from reconv.training.cluster import Session
 from reconv.training.job import TrainingJob
@@ -39,6 +37,9 @@ def study(
     Raises:
         TrainingError: a training diverged, or its worker died more often than Ray retries.
     """
+    from reconv.study.findings import CONFIDENCE, find  # torch: not before Ray's workers have been started
+    from reconv.study.measure import measure
+
     num_threads = params.resources.cpus_per_trial
     trained = train_side_by_side(jobs, data, state, num_threads, session, observer, validates=False)
     measured = measure(trained, jobs, data, params.study)
@@ -68,7 +69,7 @@ def nothing(params: StudyParams) -> StudyOutcome:
         profile=params.profile,
         num_seeds=0,
         max_epochs=0,
-        confidence=CONFIDENCE,
+        confidence=0.0,
         findings=(),
         device_seconds=0.0,
     )
