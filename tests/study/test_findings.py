@@ -12,7 +12,7 @@ ACCURACY = {
     "base-feedforward": 0.9,
     "permuted-cnn": 0.9,
     "permuted-feedforward": 0.9,
-    "untied-cnn": 0.91,
+    "untied-cnn": 0.85,
     "pooled-cnn": 0.92,
     "matched-feedforward": 0.89,
     "share-0.1-cnn": 0.9,
@@ -37,6 +37,7 @@ def measured(**changes: float) -> Measured:
             "model": name.rsplit("-", 2)[1],
             "seed": int(name[-1]),
             "parameters": parameters.get(name.split("-")[0], 100),
+            "images": 100 if "share" in name or "untied" in name else 1000,
             "accuracy": right.mean(),
         }
         for name, right in correct.items()
@@ -96,7 +97,7 @@ def test_whether_size_explains_the_lead(accuracy: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "word"), [(0.89, "helps"), (0.93, "no difference that shows"), (0.97, "costs accuracy")]
+    ("accuracy", "word"), [(0.85, "helps"), (0.9, "no difference that shows"), (0.95, "costs accuracy")]
 )
 def test_what_sharing_filters_brings(accuracy: float, word: str) -> None:
     text = finding("sharing", measured(untied_cnn=accuracy)).text

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -38,8 +39,21 @@ def test_a_variant_differs_in_one_thing(jobs: dict[str, TrainingJob]) -> None:
     assert (base.pixel_order, permuted.pixel_order) == (None, 0)
     assert (base.network, base.recipe) == (permuted.network, permuted.recipe)
     assert isinstance(base.network, CnnParams)
+    assert dataclasses.replace(untied, network=base.network) == base  # few images: all of them
     assert untied.network == base.network.model_copy(update={"shared_weights": False})
-    assert untied.recipe == base.recipe
+
+
+def test_an_untied_network_sees_the_smallest_share_that_is_enough(params: Params, manifest: Manifest) -> None:
+    many = {"tiny": params.study.size.model_copy(update={"train_images": 1_000_000})}
+    study = params.study.model_copy(update={"profiles": many, "shares": (0.01, 0.1, 0.3)})
+    counts = {**manifest.counts, "train": 54_000}
+
+    jobs = plan(
+        params.model_copy(update={"study": study}), NOTHING_FOUND, manifest.model_copy(update={"counts": counts})
+    )
+
+    untied, shared = jobs["untied-cnn-0"], jobs["share-0.1-cnn-0"]
+    assert dataclasses.replace(untied, network=shared.network) == shared
 
 
 def test_the_best_values_are_the_base(params: Params, manifest: Manifest) -> None:

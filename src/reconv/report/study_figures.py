@@ -13,7 +13,7 @@ _VARIANTS = {
     "base": "as they are",
     "permuted": "pixels in random order",
     "matched": "as many parameters as the CNN",
-    "untied": "filters not shared",
+    "untied": "filters not shared, fewer images",
     "pooled": "max pooling",
     "unpooled": "no pooling",
 }

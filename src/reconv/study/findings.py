@@ -103,15 +103,18 @@ def _same_size(trainings: pd.DataFrame, leads: _Leads) -> Finding:
 
 
 def _sharing(trainings: pd.DataFrame, leads: _Leads) -> Finding:
-    gain, within = leads.between((BASE, CNN), (UNTIED, CNN))
-    shared, untied = _parameters(trainings, BASE, CNN), _parameters(trainings, UNTIED, CNN)
+    of_cnn = trainings[trainings["model"] == CNN].drop_duplicates("variant").set_index("variant")
+    images = int(of_cnn["images"][UNTIED])
+    same = of_cnn[(of_cnn["images"] == images) & (of_cnn.index.str.startswith("share-") | (of_cnn.index == BASE))]
+    gain, within = leads.between((str(same.index[0]), CNN), (UNTIED, CNN))
+    shared, untied = int(same["parameters"].iloc[0]), int(of_cnn["parameters"][UNTIED])
     helps = "helps" if within.low > 0 else "costs accuracy" if within.high < 0 else "makes no difference that shows"
     text = (
         f"With filters of its own at every position the same network has {untied:,} parameters instead of {shared:,} "
-        f"({untied / shared:.1f} times as many). Sharing one set of filters makes {_points(gain, within)}: it {helps} "
-        "here."
+        f"({untied / shared:.1f} times as many). On {images:,} training images, sharing one set of filters makes "
+        f"{_points(gain, within)}: it {helps} here."
     )
-    numbers = {"gain": gain, "shared_parameters": shared, "untied_parameters": untied}
+    numbers = {"gain": gain, "shared_parameters": shared, "untied_parameters": untied, "images": images}
     return Finding(name="sharing", title="The same filters everywhere", text=text, numbers=numbers)
 
 

@@ -13,6 +13,7 @@ from reconv.training.job import TrainingJob
 
 BASE, PERMUTED, UNTIED, POOLED, UNPOOLED, MATCHED = "base", "permuted", "untied", "pooled", "unpooled", "matched"
 _MAX_UNTIED_PARAMETERS = 100_000_000
+_MIN_UNTIED_IMAGES = 5000
 _POOLED_BY, _UNPOOLED_BY = "max", "strided"
 
 
@@ -52,7 +53,10 @@ def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifes
     assert isinstance(cnn.network, CnnParams)
     untied = cnn.network.model_copy(update={"shared_weights": False})
     if _count(untied, manifest) <= _MAX_UNTIED_PARAMETERS:
-        yield UNTIED, dataclasses.replace(cnn, network=untied)
+        # An epoch takes it up to eight times as long: it gets the smallest share that is enough to learn from.
+        enough = _MIN_UNTIED_IMAGES / (share * manifest.counts["train"])
+        part = next((part for part in sorted(study.shares) if part >= enough), 1.0)
+        yield UNTIED, dataclasses.replace(_of_share(cnn, part), network=untied)
     other, pooling = (POOLED, _POOLED_BY) if cnn.network.pooling == _UNPOOLED_BY else (UNPOOLED, _UNPOOLED_BY)
     yield other, dataclasses.replace(cnn, network=cnn.network.model_copy(update={"pooling": pooling}))
     for job in (cnn, feedforward):
@@ -61,10 +65,14 @@ def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifes
     matched = match_parameters(cnn.network, feedforward.network, manifest)
     yield MATCHED, dataclasses.replace(feedforward, network=matched, recipe=cnn.recipe)
     for part in sorted(study.shares, reverse=True):
-        # Less to see, more often: as many steps would learn by heart, as many epochs would hardly learn.
-        epochs = round(study.size.max_epochs / part**0.5)
         for job in (cnn, feedforward):
-            yield share_variant(part), dataclasses.replace(job, train_share=part * share, epochs=epochs)
+            yield share_variant(part), _of_share(job, part)
+
+
+def _of_share(job: TrainingJob, part: float) -> TrainingJob:
+    """With a part of its images, which are seen more often: as many steps would learn them by heart, as many epochs
+    would hardly learn."""
+    return dataclasses.replace(job, train_share=part * job.train_share, epochs=round(job.epochs / part**0.5))
 
 
 def match_parameters(cnn: NetworkParams, feedforward: NetworkParams, manifest: Manifest) -> FeedforwardParams:
