@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from reconv.artifacts import Manifest
-from reconv.evaluation.cost import count_multiply_adds, count_parameters, latency_ms
+from reconv.evaluation.cost import count_multiply_adds, latency_ms
 from reconv.models.classifier import ImageClassifier, new_classifier
+from reconv.models.size import count_parameters
 from reconv.params import CnnParams, FeedforwardParams
 
 # Images are 8 x 8 x 1 of three classes.

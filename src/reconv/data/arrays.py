@@ -22,15 +22,19 @@ class Split:
         return len(self.labels)
 
     def share(self, share: float) -> "Split":
-        """That share (0 to 1) of each class, at least one image of it, evenly spaced; all of it is the split itself."""
+        """Those of `indices_of_share`; all of it is the split itself, less is a copy."""
         if share == 1:
             return self
+        index = self.indices_of_share(share)
+        return Split(self.images[index], self.labels[index])
+
+    def indices_of_share(self, share: float) -> NDArray[np.int64]:
+        """Of that share (0 to 1) of each class, at least one image of it, evenly spaced."""
         chosen = []
         for label in np.unique(self.labels):
             of_class = np.flatnonzero(self.labels == label)
             chosen.append(of_class[(np.arange(max(1, round(share * len(of_class)))) / share).astype(np.int64)])
-        index = np.sort(np.concatenate(chosen))
-        return Split(self.images[index], self.labels[index])
+        return np.sort(np.concatenate(chosen))
 
 
 class PreparedData:

@@ -1,27 +1,20 @@
-"""What a classifier costs: parameters, multiply-adds and latency."""
+"""What a classifier costs when it answers: multiply-adds and latency."""
 
 import statistics
 import time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from reconv.models.classifier import ImageClassifier
+from reconv.models.size import multiply_adds
 
 _WARM_UP = 3
 _REPEATS = 20
 
 
-def count_parameters(classifier: ImageClassifier) -> int:
-    return sum(parameter.numel() for parameter in classifier.parameters())
-
-
 def count_multiply_adds(classifier: ImageClassifier) -> int:
-    """Of the forward pass of one image: convolutions and matrix products, as torch counts them."""
-    image = torch.zeros((1, *classifier.arguments["image_shape"]), dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        classifier(image)
-    return int(counter.get_total_flops()) // 2
+    """Of the answer to one raw image, its mirror image included where the classifier looks at that too."""
+    return multiply_adds(classifier, torch.zeros((1, *classifier.arguments["image_shape"]), dtype=torch.uint8))
 
 
 def latency_ms(classifier: ImageClassifier, batch_size: int, device: torch.device) -> float:

@@ -15,9 +15,10 @@ from reconv.artifacts import Metrics, TrainingCost
 from reconv.data.arrays import PreparedData, Split
 from reconv.data.batches import EvaluationBatches, Resident
 from reconv.evaluation.calibration import expected_calibration_error, fit_temperature, reliability
-from reconv.evaluation.cost import count_multiply_adds, count_parameters, latency_ms
+from reconv.evaluation.cost import count_multiply_adds, latency_ms
 from reconv.evaluation.metrics import Logits, accuracy_per_class, is_correct, negative_log_likelihood, score
 from reconv.models.classifier import ImageClassifier, load_classifier
+from reconv.models.size import count_parameters
 from reconv.params import EvaluateParams
 from reconv.training.precision import best_device
 

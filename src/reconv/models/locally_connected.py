@@ -23,13 +23,9 @@ class LocallyConnected2d(nn.Module):
         height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size)
         self._out = (height, width)
         self._convolution = [convolution]  # in a list: no part of this module
-        self.weight = nn.Parameter(torch.empty(height * width, convolution.out_channels, *self._patch))
+        self.weight = nn.Parameter(torch.empty(height * width, *convolution.weight.flatten(1).shape))
         self.bias = nn.Parameter(convolution.bias.detach().clone()) if convolution.bias is not None else None
         self._copy_filters()
-
-    @property
-    def _patch(self) -> tuple[int]:
-        return (self._convolution[0].weight[0].numel(),)
 
     def _copy_filters(self) -> None:
         with torch.no_grad():

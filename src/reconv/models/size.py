@@ -1,7 +1,7 @@
 """How large a network is, and what a forward pass costs, without memory for its weights."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reconv.models import MODELS
@@ -17,14 +17,22 @@ def network_on(device: str, network: NetworkParams, image_shape: ImageShape, num
         return MODELS[model](network, image_shape, num_classes)
 
 
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def multiply_adds(module: nn.Module, image: Tensor) -> int:
+    """Of the forward pass of `image`, a batch of one: convolutions and matrix products, as torch counts them."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        module(image)
+    return int(counter.get_total_flops()) // 2
+
+
 def count_parameters_of(network: NetworkParams, image_shape: ImageShape, num_classes: int) -> int:
-    return sum(parameter.numel() for parameter in network_on("meta", network, image_shape, num_classes).parameters())
+    return count_parameters(network_on("meta", network, image_shape, num_classes))
 
 
 def count_multiply_adds_of(network: NetworkParams, image_shape: ImageShape, num_classes: int) -> int:
-    """Of the forward pass of one image: convolutions and matrix products, as torch counts them."""
-    module = network_on("meta", network, image_shape, num_classes).eval()
     height, width, channels = image_shape
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        module(torch.zeros((1, channels, height, width), device="meta"))
-    return int(counter.get_total_flops()) // 2
+    image = torch.zeros((1, channels, height, width), device="meta")
+    return multiply_adds(network_on("meta", network, image_shape, num_classes).eval(), image)

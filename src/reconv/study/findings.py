@@ -8,7 +8,7 @@ import pandas as pd
 from reconv.artifacts import BASELINE, CNN, Finding, Interval
 from reconv.evaluation.statistics import error_of_difference, t_interval
 from reconv.study.measure import Correct, Measured
-from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, UNTIED, parse, share_variant
+from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, UNTIED, is_by_share, parse, share_variant
 
 CONFIDENCE = 0.95
 _SAME_POINTS = 0.01
@@ -103,11 +103,11 @@ def _same_size(trainings: pd.DataFrame, leads: _Leads) -> Finding:
 
 
 def _sharing(trainings: pd.DataFrame, leads: _Leads) -> Finding:
-    of_cnn = trainings[trainings["model"] == CNN].drop_duplicates("variant").set_index("variant")
-    images = int(of_cnn["images"][UNTIED])
-    same = of_cnn[(of_cnn["images"] == images) & (of_cnn.index.str.startswith("share-") | (of_cnn.index == BASE))]
-    gain, within = leads.between((str(same.index[0]), CNN), (UNTIED, CNN))
-    shared, untied = int(same["parameters"].iloc[0]), int(of_cnn["parameters"][UNTIED])
+    of_cnn = trainings[trainings["model"] == CNN]
+    images = int(of_cnn.loc[of_cnn["variant"] == UNTIED, "images"].iloc[0])
+    same = str(of_cnn.loc[(of_cnn["images"] == images) & is_by_share(of_cnn["variant"]), "variant"].iloc[0])
+    gain, within = leads.between((same, CNN), (UNTIED, CNN))
+    shared, untied = _parameters(trainings, same, CNN), _parameters(trainings, UNTIED, CNN)
     helps = "helps" if within.low > 0 else "costs accuracy" if within.high < 0 else "makes no difference that shows"
     text = (
         f"With filters of its own at every position the same network has {untied:,} parameters instead of {shared:,} "

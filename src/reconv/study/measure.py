@@ -6,6 +6,7 @@ N images, K classes.
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,7 @@ def _training_rows(
             "variant": variant,
             "model": model,
             "seed": seed,
-            "images": len(data.train.share(jobs[name].train_share)),
+            "images": len(data.train.indices_of_share(jobs[name].train_share)),
             "epochs": jobs[name].epochs,
             "parameters": count_parameters_of(jobs[name].network, manifest.image_shape, manifest.num_classes),
             "accuracy": float(correct[name].mean()),
@@ -106,13 +107,12 @@ def _corruption_rows(
     classifiers: Mapping[str, ImageClassifier], split: Split, device: torch.device
 ) -> Iterator[dict[str, object]]:
     images = torch.from_numpy(split.images)
-    as_they_are = [("none", 0, images)]
     changed = (
         (name, severity, corrupted(name, images, severity, seed=index))
         for index, name in enumerate(CORRUPTIONS)
         for severity in SEVERITIES
     )
-    for corruption, severity, these in (*as_they_are, *changed):
+    for corruption, severity, these in chain([("none", 0, images)], changed):  # one set in memory at a time
         for name, classifier in classifiers.items():
             _, model, seed = parse(name)
             accuracy = float(_who_is_right(classifier, Split(these.numpy(), split.labels), device).mean())

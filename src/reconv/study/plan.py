@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
+
 from reconv.artifacts import BASELINE, CNN, Manifest
 from reconv.params import CnnParams, FeedforwardParams, NetworkParams, Params, StudyParams
 from reconv.training.job import TrainingJob
@@ -14,6 +16,7 @@ from reconv.training.job import TrainingJob
 BASE, PERMUTED, UNTIED, POOLED, UNPOOLED, MATCHED = "base", "permuted", "untied", "pooled", "unpooled", "matched"
 _MAX_UNTIED_PARAMETERS = 100_000_000
 _MIN_UNTIED_IMAGES = 5000
+_SHARE = "share-"
 _POOLED_BY, _UNPOOLED_BY = "max", "strided"
 
 
@@ -38,7 +41,12 @@ def parse(name: str) -> tuple[str, str, int]:
 
 
 def share_variant(share: float) -> str:
-    return f"share-{share:g}"
+    return f"{_SHARE}{share:g}"
+
+
+def is_by_share(variants: "pd.Series[str]") -> "pd.Series[bool]":
+    """Whether a training differs from the base in nothing but its images, or is the base."""
+    return variants.str.startswith(_SHARE) | (variants == BASE)
 
 
 def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifest) -> Iterator[tuple[str, TrainingJob]]:

@@ -10,7 +10,7 @@ from reconv.artifacts import Study
 from reconv.data.arrays import PreparedData
 from reconv.files import write_csv
 from reconv.params import Params, StudyParams
-from reconv.study.plan import BASE
+from reconv.study.plan import BASE, is_by_share
 from reconv.training.cluster import Session
 from reconv.training.job import TrainingJob
 from reconv.training.observer import Observer
@@ -82,8 +82,7 @@ def write_study(outcome: StudyOutcome, out: Path) -> None:
         write_csv(out / f"{name}.csv", table)
     if outcome.tables:
         trainings, shifts = outcome.tables["trainings"], outcome.tables["shifts"]
-        is_share = trainings["variant"].str.startswith("share-") | (trainings["variant"] == BASE)
-        _write_plot(out, "images", trainings[is_share])
+        _write_plot(out, "images", trainings[is_by_share(trainings["variant"])])
         _write_plot(out, "pixels", shifts[shifts["variant"] == BASE])
         _write_plot(out, "severity", outcome.tables["corruptions"])
     outcome.study.save(out / "study.json")
