@@ -6,7 +6,18 @@ import sys
 
 from benchmarks.measure import save
 
-BENCHMARKS = ("training", "accuracy", "recipe", "search", "search_quality", "pipeline", "growth", "verdict", "gpu")
+BENCHMARKS = (
+    "training",
+    "accuracy",
+    "recipe",
+    "search",
+    "search_quality",
+    "pipeline",
+    "growth",
+    "verdict",
+    "report",
+    "gpu",
+)
 
 
 def main() -> None:

@@ -2,23 +2,12 @@
 
 import pandas as pd
 
-from reconv.artifacts import (
-    BASELINE,
-    CNN,
-    COMPARE,
-    PREPARED,
-    STUDY,
-    Budget,
-    Conditions,
-    Manifest,
-    Study,
-    evaluate_dir,
-    search_dir,
-    train_dir,
-)
+from reconv.artifacts import Budget, Conditions, Manifest, Study
 from reconv.evaluation.compare import compare
 from reconv.files import write_json, write_text
+from reconv.places import BASELINE, CNN, COMPARE, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
 from reconv.report.page import collect, render
+from reconv.report.plots import write_plots
 from reconv.stage import stage
 from reconv.tracking.opening import git_commit
 from reconv.tracking.outcomes import log_comparison
@@ -35,6 +24,8 @@ if __name__ == "__main__":
 
         verdict.save(COMPARE / "verdict.json")
         write_json(COMPARE / "metrics.json", verdict.as_metrics())
-        write_text(COMPARE / "report.html", render(collect(verdict, models, git_commit()), this.params.report))
-        log_comparison(this.run, verdict, COMPARE / "report.html", COMPARE / "verdict.json")
+        contents = collect(verdict, models, git_commit())
+        write_text(COMPARE / "report.html", render(contents, this.params.report))
+        pictures = write_plots(contents, COMPARE / "plots")
+        log_comparison(this.run, verdict, COMPARE / "report.html", COMPARE / "verdict.json", pictures)
         this.console.say(verdict.text)

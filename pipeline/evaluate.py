@@ -2,10 +2,11 @@
 
 import sys
 
-from reconv.artifacts import TrainingCost, evaluate_dir, seed_dir, train_dir
+from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.evaluation.evaluate import confusion_rows, evaluate
 from reconv.files import write_csv, write_parquet
+from reconv.places import evaluate_dir, seed_dir, train_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_evaluation
 

@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from reconv.artifacts import CNN, EXPLAIN, Metrics, evaluate_dir, seed_dir
+from reconv.artifacts import Metrics
 from reconv.data.arrays import PreparedData
 from reconv.explain.explain import explain
 from reconv.files import write_arrays
+from reconv.places import CNN, EXPLAIN, evaluate_dir, seed_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_explanation
 

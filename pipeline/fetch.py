@@ -1,7 +1,7 @@
 """fetch: the source that params.yaml names -> data/raw."""
 
-from reconv.artifacts import RAW
 from reconv.data.sources import fetch
+from reconv.places import RAW
 from reconv.stage import stage
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """prepare: data/raw -> packed arrays, a fixed split and a report on the images in data/prepared."""
 
-from reconv.artifacts import PREPARED, RAW
 from reconv.data.packing import prepare
+from reconv.places import PREPARED, RAW
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_prepared
 

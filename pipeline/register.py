@@ -1,7 +1,8 @@
 """register: the verdict's winner -> MLflow's registry, as champion if it earned it; results/register.json."""
 
-from reconv.artifacts import COMPARE, REGISTERED, Metrics, TrainingCost, Verdict, evaluate_dir, train_dir
+from reconv.artifacts import Metrics, TrainingCost, Verdict
 from reconv.data.arrays import PreparedData
+from reconv.places import COMPARE, REGISTERED, evaluate_dir, train_dir
 from reconv.registry import register
 from reconv.report.summary import summary
 from reconv.stage import stage

@@ -2,10 +2,11 @@
 
 import sys
 
-from reconv.artifacts import resumable_dir, search_dir
 from reconv.console import SearchProgress
 from reconv.data.arrays import PreparedData
 from reconv.files import clear_dir, write_csv, write_yaml
+from reconv.places import search_dir
+from reconv.resuming import resumable_dir
 from reconv.search.search import search
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_search

@@ -2,10 +2,11 @@
 
 from contextlib import nullcontext
 
-from reconv.artifacts import BASELINE, CNN, STUDY, resumable_dir, search_dir
 from reconv.console import StudyProgress
 from reconv.data.arrays import PreparedData
 from reconv.files import clear_dir, read_yaml
+from reconv.places import BASELINE, CNN, STUDY, search_dir
+from reconv.resuming import resumable_dir
 from reconv.stage import stage
 from reconv.study.plan import num_trainings, plan
 from reconv.study.study import nothing, study, write_study

@@ -2,10 +2,11 @@
 
 import sys
 
-from reconv.artifacts import resumable_dir, search_dir, train_dir
 from reconv.console import TrainProgress
 from reconv.data.arrays import PreparedData
 from reconv.files import clear_dir, read_yaml
+from reconv.places import search_dir, train_dir
+from reconv.resuming import resumable_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
 from reconv.training.cluster import ray_session
@@ -24,7 +25,7 @@ if __name__ == "__main__":
         this.run.log_dataset(data.manifest, "training")
         this.run.log_params(best["values"])
         observers = Observers(progress, this.run)
-        trained, cost = train_seeds(jobs, data, state, params.resources, this.session, observers)
+        trained, cost = train_seeds(jobs, data, state, this.session, observers)
 
         out = train_dir(model)
         write_trained(trained, cost, conditions_of(jobs, best["values"], data.manifest, cost), out)

@@ -175,7 +175,14 @@ def make_budget() -> Callable[..., Budget]:
     """make_budget(spent_epochs=4): of a search that spent it all unless something else is said."""
 
     def make(spent_epochs: int = 4, **values: Any) -> Budget:
-        usual = {"budget_epochs": spent_epochs, "max_epochs": 2, "seed": 0, "device_seconds": 60.0, "num_trials": 2}
+        usual = {
+            "budget_epochs": spent_epochs,
+            "max_epochs": 2,
+            "seed": 0,
+            "device_seconds": 60.0,
+            "energy": None,
+            "num_trials": 2,
+        }
         usual |= {"searcher": "random", "data_digest": "0" * 64}
         return Budget.model_validate({**usual, "spent_epochs": spent_epochs, **values})
 

@@ -19,7 +19,7 @@ MODULES = sorted(
 )
 SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py"))
 
-BASE = {"errors", "domains", "params", "artifacts", "files"}
+BASE = {"errors", "domains", "params", "artifacts", "files", "places", "resuming"}
 # Part of the package (a folder or a module) -> the parts, or single modules of them, that it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -27,7 +27,9 @@ ALLOWED: dict[str, set[str]] = {
     "params": {"errors", "domains"},
     "files": {"errors"},
     "artifacts": {"errors", "files"},
-    "console": {"artifacts", "training.observer"},
+    "places": set(),
+    "resuming": {"files", "places"},
+    "console": {"places", "training.observer"},
     "data": BASE,
     "models": BASE,
     "training": BASE | {"data", "models"},
@@ -58,15 +60,19 @@ PLUMBING = {
     "domains",
     "params",
     "artifacts",
+    "places",
+    "resuming",
     "files",
     "console",
     "stage",
     "tracking.opening",
+    "tracking.lineage",
     "tracking.record",
     "tracking.outcomes",
     "training.job",
     "training.observer",
     "training.cluster",
+    "training.energy",
     "training.precision",  # of evaluate, which takes from it the device alone
     "report.summary",  # of register, for the terminal
 }

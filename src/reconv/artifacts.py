@@ -1,4 +1,4 @@
-"""What stages exchange: where each file is, and the types of those that are JSON."""
+"""The JSON files that stages exchange, as types."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -6,58 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
 
 from reconv.errors import DataError
-from reconv.files import clear_dir, digest_of, read_json, read_yaml, sha256_of_file, write_json, write_text
-
-RAW = Path("data/raw")
-PREPARED = Path("data/prepared")
-RESULTS = Path("results")
-STUDY = RESULTS / "study"
-EXPLAIN = RESULTS / "explain"
-COMPARE = RESULTS / "compare"
-REGISTERED = RESULTS / "register.json"
-STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
-LOGS = Path("logs")
-
-CNN, BASELINE = "cnn", "feedforward"
-"""The two models that are compared."""
-
-
-def search_dir(model: str) -> Path:
-    return RESULTS / "search" / model
-
-
-def train_dir(model: str) -> Path:
-    return RESULTS / "train" / model
-
-
-def evaluate_dir(model: str) -> Path:
-    return RESULTS / "evaluate" / model
-
-
-def seed_dir(model: str, seed: int) -> Path:
-    return train_dir(model) / f"seed-{seed}"
-
-
-def resumable_dir(name: str, fingerprint: Any) -> Path:
-    """Where an interrupted stage keeps what it has; emptied if `fingerprint` or the code is no longer the same."""
-    folder = STATE / name
-    key = digest_of({"fingerprint": fingerprint, "code": code_digest()})
-    mark = folder / "fingerprint"
-    if not mark.exists() or mark.read_text() != key:
-        clear_dir(folder)
-        write_text(mark, key)
-    return folder
-
-
-def code_digest() -> str:
-    """SHA-256 over the source files that decide the outcome of a training."""
-    package = Path(__file__).parent
-    sources = [
-        package / "domains.py",
-        package / "params.py",
-        *(p for d in ("data", "models", "training", "search") for p in (package / d).glob("*.py")),
-    ]
-    return digest_of({str(path.relative_to(package)): sha256_of_file(path) for path in sorted(sources)})
+from reconv.files import digest_of, read_json, write_json
 
 
 class Artifact(BaseModel):
@@ -130,6 +79,14 @@ class DataReport(Artifact):
     """The first duplicates across splits: split, index, split, index."""
 
 
+class Energy(Artifact):
+    """What the machine's own counters say it took."""
+
+    joules: float
+    counters: tuple[str, ...]
+    """Names of the processors and GPUs that count."""
+
+
 class Budget(Artifact):
     """results/search/MODEL/budget.json: what a search was given and what it spent."""
 
@@ -141,6 +98,8 @@ class Budget(Artifact):
     data_digest: str
     spent_epochs: int
     device_seconds: float
+    energy: Energy | None
+    """None where nothing counts."""
     num_trials: int
 
 
@@ -167,6 +126,8 @@ class TrainingCost(Artifact):
 
     device_seconds: tuple[float, ...]
     """Of each seed."""
+    energy: Energy | None
+    """Of all seeds; None where nothing counts."""
     wall_seconds: float
     images_per_second: float
     """Of one training, median over epochs and seeds."""
@@ -207,6 +168,8 @@ class Metrics(Artifact):
     """Of training, mean over seeds."""
     evaluation_device_seconds: float
     """Of predicting validation and test images, all seeds together."""
+    evaluation_energy: Energy | None
+    """None where nothing counts."""
 
     @field_validator("accuracy_per_class", mode="before")
     @classmethod
@@ -313,6 +276,8 @@ class Study(Artifact):
     findings: tuple[Finding, ...]
     device_seconds: float
     """Of its trainings."""
+    energy: Energy | None
+    """None where nothing counts."""
 
     def as_metrics(self) -> dict[str, float]:
         return {f"{one.name}_{name}": value for one in self.findings for name, value in one.numbers.items()}
@@ -326,7 +291,9 @@ class FirstFilter(Artifact):
     """0: all orientations alike, 1: one alone."""
 
 
-class Mistake(Artifact):
+class Answer(Artifact):
+    """What the network says of one test image."""
+
     image: int
     """Its index in the test split."""
     actual: str
@@ -335,19 +302,39 @@ class Mistake(Artifact):
     """Calibrated."""
 
 
+class Layer(Artifact):
+    """What excites the channels of one block of the CNN most."""
+
+    sees: int
+    """Pixels a side that one of its values depends on."""
+    num_channels: int
+    """Those that some test image excites."""
+    share_of_one_class: float
+    """Of the images that excite a channel most, those of their commonest class; mean over channels."""
+
+
 class Explanation(Artifact):
     """results/explain/explanation.json; the pictures stand beside it."""
 
     filters: tuple[FirstFilter, ...]
     sobel_correlation: float
-    mistakes: tuple[Mistake, ...]
+    layers: tuple[Layer, ...]
+    share_by_chance: float
+    """Of one class among as many images drawn from all."""
+    answers: tuple[Answer, ...]
+    """The surest right and the surest wrong one of each class, or of those with the most mistakes."""
+    mistakes: tuple[Answer, ...]
     """The surest first."""
     text: str
 
     def as_metrics(self) -> dict[str, float]:
         labels = [one.label for one in self.filters]
         shares = {label: labels.count(label) / len(labels) for label in sorted(set(labels))}
-        return {**{f"share_{label}": share for label, share in shares.items()}, "sobel": self.sobel_correlation}
+        return {
+            **{f"share_{label}": share for label, share in shares.items()},
+            "sobel": self.sobel_correlation,
+            **{f"layer_{i}_one_class": layer.share_of_one_class for i, layer in enumerate(self.layers, start=1)},
+        }
 
 
 class Registration(Artifact):
@@ -360,14 +347,3 @@ class Registration(Artifact):
     seed: int
     run_id: str
     reason: str
-
-
-def dvc_hashes(lock: Path = Path("dvc.lock")) -> dict[str, str]:
-    """Path -> hash of every output that dvc.lock records; empty where there is none.
-
-    A stage's inputs stand there before it starts, since DVC writes the file after each stage.
-    """
-    if not lock.exists():
-        return {}
-    stages = (read_yaml(lock) or {}).get("stages", {})
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from reconv.artifacts import LOGS
+from reconv.places import LOGS
 from reconv.training.observer import History
 
 _PLAIN_INTERVAL_SECONDS = 30.0

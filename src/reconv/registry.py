@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import BASELINE, CNN, Metrics, Registration, Verdict, dvc_hashes, seed_dir
+from reconv.artifacts import Metrics, Registration, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.params import Params
+from reconv.places import BASELINE, CNN, seed_dir
+from reconv.tracking.lineage import dvc_hashes
 from reconv.tracking.opening import git_commit, model_name
 from reconv.tracking.outcomes import test_metrics
 from reconv.tracking.record import StageRun

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 
-from reconv.artifacts import RESULTS
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.params import Params, load_params
+from reconv.places import RESULTS
 from reconv.tracking.opening import check_tracking, open_stage_run
 from reconv.tracking.record import StageRun
 from reconv.training.cluster import Session

@@ -41,6 +41,7 @@ def study_of(numbers: dict[str, float]) -> Study:
         confidence=0.95,
         findings=(finding,),
         device_seconds=1.0,
+        energy=None,
     )
 
 

@@ -14,7 +14,7 @@ from reconv.models.classifier import load_classifier, new_classifier, weights_as
 from reconv.params import Params
 
 COST = TrainingCost(
-    device_seconds=(2.0, 4.0), wall_seconds=5.0, images_per_second=100.0, device="cpu", precision="32-true"
+    device_seconds=(2.0, 4.0), energy=None, wall_seconds=5.0, images_per_second=100.0, device="cpu", precision="32-true"
 )
 CPU = torch.device("cpu")
 

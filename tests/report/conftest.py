@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from reconv.artifacts import (
+    Answer,
     Budget,
     ClassDifference,
     Condition,
@@ -15,10 +16,10 @@ from reconv.artifacts import (
     Finding,
     FirstFilter,
     Interval,
+    Layer,
     Manifest,
     McNemar,
     Metrics,
-    Mistake,
     Score,
     Study,
     TrainingCost,
@@ -78,6 +79,7 @@ def metrics() -> dict[str, Metrics]:
             latency_ms={"1": 0.5, "256": 20.0},
             device_seconds=42.0,
             evaluation_device_seconds=3.0,
+            evaluation_energy=None,
         )
         for model, accuracy, parameters in (("cnn", 0.912, 123_456), ("feedforward", 0.856, 654_321))
     }
@@ -134,7 +136,12 @@ def data_report() -> DataReport:
 def cost() -> TrainingCost:
     """Of one model: two seeds of 42 s."""
     return TrainingCost(
-        device_seconds=(42.0, 42.0), wall_seconds=84.0, images_per_second=100.0, device="cpu", precision="32-true"
+        device_seconds=(42.0, 42.0),
+        energy=None,
+        wall_seconds=84.0,
+        images_per_second=100.0,
+        device="cpu",
+        precision="32-true",
     )
 
 
@@ -152,6 +159,7 @@ def study() -> Study:
             for name in names
         ),
         device_seconds=300.0,
+        energy=None,
     )
 
 
@@ -164,7 +172,12 @@ def study_tables() -> dict[str, pd.DataFrame]:
         return models.merge(pd.DataFrame(values), how="cross")
 
     return {
-        "trainings": for_each(variant=["base", "permuted", "share-0.1"], images=[100, 100, 10], parameters=[5, 5, 5]),
+        "trainings": for_each(
+            variant=["base", "permuted", "share-0.1"],
+            by_share=[True, False, True],
+            images=[100, 100, 10],
+            parameters=[5, 5, 5],
+        ),
         "shifts": for_each(variant=["base"] * 3, pixels=[0, 1, 2]),
         "corruptions": for_each(corruption=["none", "JPEG", "JPEG"], severity=[0, 1, 2]),
         "sizes": for_each(
@@ -180,8 +193,14 @@ def explanation() -> Explanation:
             FirstFilter(label=label, likeness=0.9, orientation_selectivity=0.4) for label in ("edge", "corner", "edge")
         ),
         sobel_correlation=0.87,
+        layers=tuple(Layer(sees=sees, num_channels=5, share_of_one_class=0.5) for sees in (3, 7)),
+        share_by_chance=0.4,
+        answers=tuple(
+            Answer(image=index, actual=CLASS_NAMES[0], predicted=CLASS_NAMES[index % 2], confidence=0.9)
+            for index in range(6)
+        ),
         mistakes=tuple(
-            Mistake(image=index, actual=CLASS_NAMES[0], predicted=CLASS_NAMES[1], confidence=0.99) for index in range(5)
+            Answer(image=index, actual=CLASS_NAMES[0], predicted=CLASS_NAMES[1], confidence=0.99) for index in range(5)
         ),
         text="Of its 3 first filters, 2 are edges.",
     )
@@ -196,6 +215,10 @@ def pictures() -> dict[str, np.ndarray]:
         "images": rng.integers(0, 256, (4, 8, 8, 1), dtype=np.uint8),
         "edges": rng.random((4, 8, 8)),
         "sobel": rng.random((4, 8, 8)),
+        "patches-1": rng.integers(0, 256, (2, 6, 3, 3, 1), dtype=np.uint8),
+        "patches-2": rng.integers(0, 256, (2, 6, 7, 7, 1), dtype=np.uint8),
+        "answers": rng.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8),
+        "cams": rng.random((6, 8, 8), dtype=np.float32),
         "mistakes": rng.integers(0, 256, (5, 8, 8, 1), dtype=np.uint8),
     }
 

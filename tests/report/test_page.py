@@ -5,23 +5,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reconv.artifacts import (
-    EXPLAIN,
-    PREPARED,
-    STUDY,
-    Manifest,
-    Verdict,
-    evaluate_dir,
-    search_dir,
-    train_dir,
-)
+from reconv.artifacts import Energy, Manifest, Verdict
 from reconv.evaluation.evaluate import confusion_rows
 from reconv.files import write_arrays, write_csv
 from reconv.params import ReportParams
+from reconv.places import EXPLAIN, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
 from reconv.report.figures import confusion_matrices
 from reconv.report.page import Contents, collect, render
 
 MODELS = ("cnn", "feedforward")
+LEARNED = ("figure-filters", "figure-edges", "figure-patches", "figure-answers", "figure-mistakes")
 
 
 class Page(HTMLParser):
@@ -154,19 +147,45 @@ def test_no_value_is_missing_in_the_page(contents: Contents, report_params: Repo
 
 def test_the_bill_has_every_part_and_their_sum(page: Page) -> None:
     rows = (
-        "search1201.2 Wh0.120 EUR",
-        "final training1681.7 Wh0.168 EUR",
-        "evaluation60.1 Wh0.006 EUR",
-        "study3003.0 Wh0.300 EUR",
-        "together5945.9 Wh0.594 EUR",
+        "search120≈ 1.20 Wh0.120 EUR",
+        "final training168≈ 1.68 Wh0.168 EUR",
+        "evaluation6≈ 0.06 Wh0.006 EUR",
+        "study300≈ 3.00 Wh0.300 EUR",
+        "together594≈ 5.94 Wh0.594 EUR",
     )
 
     assert [row for row in rows if row not in page.text] == []
+    assert "estimate from 36 watts" in page.text
+
+
+def test_energy_that_was_counted_is_not_marked_as_an_estimate(contents: Contents, report_params: ReportParams) -> None:
+    counted = Energy(joules=3600.0, counters=("package-0",))
+    verdict = contents.verdict.model_copy(
+        update={
+            "budgets": {
+                name: budget.model_copy(update={"energy": counted}) for name, budget in contents.verdict.budgets.items()
+            }
+        }
+    )
+    measured = dataclasses.replace(
+        contents,
+        verdict=verdict,
+        costs={name: cost.model_copy(update={"energy": counted}) for name, cost in contents.costs.items()},
+        metrics={name: one.model_copy(update={"evaluation_energy": counted}) for name, one in contents.metrics.items()},
+        study=contents.study.model_copy(update={"energy": counted}),
+    )
+
+    text = Page(render(measured, report_params)).text
+
+    assert "≈" not in text
+    assert "counters (package-0)" in text
+    assert "together5947.00 Wh" in text
+    assert "energy of it (Wh)0.500.50" in text  # two seeds of each model
 
 
 def test_what_the_network_learned_is_shown(page: Page, contents: Contents) -> None:
     assert contents.explanation.text in page.text
-    assert {"figure-filters", "figure-edges", "figure-mistakes"} <= page.ids
+    assert set(LEARNED) <= page.ids
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -175,20 +194,22 @@ def test_pictures_may_be_grey_or_in_colour(contents: Contents, report_params: Re
         **contents.pictures,
         "filters": np.ones((3, channels, 3, 3), np.float32),
         "images": np.zeros((4, 8, 8, channels), np.uint8),
+        "patches-1": np.zeros((2, 6, 3, 3, channels), np.uint8),
+        "answers": np.zeros((6, 8, 8, channels), np.uint8),
         "mistakes": np.zeros((5, 8, 8, channels), np.uint8),
     }
 
-    assert "figure-filters" in Page(render(dataclasses.replace(contents, pictures=pictures), report_params)).ids
+    assert set(LEARNED) <= Page(render(dataclasses.replace(contents, pictures=pictures), report_params)).ids
 
 
 def test_a_network_without_first_filters_and_mistakes_has_no_pictures(
     contents: Contents, report_params: ReportParams
 ) -> None:
-    nothing = contents.explanation.model_copy(update={"filters": (), "mistakes": ()})
+    nothing = contents.explanation.model_copy(update={"filters": (), "layers": (), "mistakes": ()})
 
     page = Page(render(dataclasses.replace(contents, explanation=nothing), report_params))
 
-    assert not {"figure-filters", "figure-edges", "figure-mistakes"} & page.ids
+    assert not set(LEARNED) & page.ids
 
 
 def test_confusion_is_a_share_of_each_actual_class(contents: Contents) -> None:

@@ -13,7 +13,12 @@ def registration() -> Registration:
 
 def cost(device: str) -> TrainingCost:
     return TrainingCost(
-        device_seconds=(42.0,), wall_seconds=42.0, images_per_second=100.0, device=device, precision="32-true"
+        device_seconds=(42.0,),
+        energy=None,
+        wall_seconds=42.0,
+        images_per_second=100.0,
+        device=device,
+        precision="32-true",
     )
 
 

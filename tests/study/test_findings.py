@@ -34,6 +34,7 @@ def measured(**changes: float) -> Measured:
     trainings = [
         {
             "variant": name.rsplit("-", 2)[0],
+            "by_share": name.startswith(("base", "share")),
             "model": name.rsplit("-", 2)[1],
             "seed": int(name[-1]),
             "parameters": parameters.get(name.split("-")[0], 100),

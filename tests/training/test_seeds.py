@@ -41,7 +41,7 @@ def session():
 
 def run(params, prepared, session, state, recorder, values=None, seeds=None):
     jobs = [job for job in jobs_for("cnn", params, values or {}) if seeds is None or job.seed in seeds]
-    return train_seeds(jobs, prepared, state, params.resources, session, recorder)
+    return train_seeds(jobs, prepared, state, session, recorder)
 
 
 def test_every_seed_is_trained_and_written(make_params, prepared, session, tmp_path):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import PREPARED, DataReport, Manifest
+from reconv.artifacts import DataReport, Manifest
 from reconv.errors import DataError
+from reconv.places import PREPARED
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from reconv.artifacts import BASELINE, CNN, Budget, Condition, Conditions
+from reconv.artifacts import Budget, Condition, Conditions
 from reconv.errors import ComparisonError
+from reconv.places import BASELINE, CNN
 
 
 def audit(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.artifacts import BASELINE, CNN, Budget, ClassDifference, Conditions, Interval, Study, Verdict
+from reconv.artifacts import Budget, ClassDifference, Conditions, Interval, Study, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.audit import audit
 from reconv.evaluation.statistics import (
@@ -16,6 +16,7 @@ from reconv.evaluation.statistics import (
     paired_bootstrap,
 )
 from reconv.params import CompareParams
+from reconv.places import BASELINE, CNN
 
 _POWER = 0.8
 _FEW_IMAGES = 100

@@ -20,6 +20,7 @@ from reconv.evaluation.metrics import Logits, accuracy_per_class, is_correct, ne
 from reconv.models.classifier import ImageClassifier, load_classifier
 from reconv.models.size import count_parameters
 from reconv.params import EvaluateParams
+from reconv.training.energy import metered
 from reconv.training.precision import best_device
 
 
@@ -41,11 +42,12 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
     test = data.test
     logits_SNK, temperatures = [], []
     began = time.perf_counter()
-    for folder in folders.values():
-        classifier = load_classifier(folder)
-        logits_SNK.append(predict_logits(classifier, test, params.batch_size, device))
-        held_out = predict_logits(classifier, data.validation, params.batch_size, device)
-        temperatures.append(fit_temperature(held_out, data.validation.labels))
+    with metered(state=None) as meter:
+        for folder in folders.values():
+            classifier = load_classifier(folder)
+            logits_SNK.append(predict_logits(classifier, test, params.batch_size, device))
+            held_out = predict_logits(classifier, data.validation, params.batch_size, device)
+            temperatures.append(fit_temperature(held_out, data.validation.labels))
     seconds = time.perf_counter() - began
     scaled_SNK = [logits_NK / np.float32(t) for logits_NK, t in zip(logits_SNK, temperatures, strict=True)]
     correct_SN = np.stack([is_correct(logits_NK, test.labels) for logits_NK in logits_SNK])
@@ -62,6 +64,7 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
         latency_ms={str(size): latency_ms(classifier, size, device) for size in params.latency_batch_sizes},
         device_seconds=float(np.mean(cost.device_seconds)),
         evaluation_device_seconds=seconds * (1 if device.type == "cuda" else torch.get_num_threads()),
+        evaluation_energy=meter.energy,
     )
     tables = [_table(seed, test, logits_NK) for seed, logits_NK in zip(folders, logits_SNK, strict=True)]
     labels = np.tile(test.labels, len(folders))

@@ -1,10 +1,11 @@
-"""A trained CNN and the test split -> what its first filters look for, where it errs most surely. Called by `explain`.
+"""A trained CNN and the test split -> what it looks for, where it looks and where it errs. Called by `explain`.
 
-N images, H height, W width, C channels, K classes; O filters, k kernel size.
+N images, H height, W width, C channels; O filters, k kernel size.
 """
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +13,24 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 from torch import Tensor, nn
 
-from reconv.artifacts import Explanation, FirstFilter, Mistake
+from reconv.artifacts import Explanation, FirstFilter, Layer
 from reconv.data.arrays import PreparedData, Split
+from reconv.data.batches import Resident
+from reconv.explain.answers import answers_in, surest, surest_of_each_class
 from reconv.explain.filters import COLOUR, CORNER, EDGE, OTHER, correlation, describe_filters, edge_responses, sobel
+from reconv.explain.gradcam import grad_cam
+from reconv.explain.patches import Excitement, excitements, patches, share_by_chance, share_of_one_class
 from reconv.models.classifier import ImageClassifier, load_classifier
 
-_NUM_COMPARED, _NUM_SHOWN, _NUM_MISTAKES = 256, 4, 12
-_MAX_SIDE = 64
+_NUM_COMPARED, _NUM_SHOWN, _NUM_MISTAKES, _NUM_CLASSES = 256, 4, 12, 10
+_NUM_EXCITING, _NUM_CHANNELS, _NUM_PATCHES = 9, 6, 6
+_MAX_SIDE, _MAX_PATCH_SIDE = 64, 32
+_MAX_SEARCHED_PIXELS = 2**25
+"""Of the images whose patches are compared: 42,799 of 28 x 28, 668 of 224 x 224."""
+_SHOWS = 0.05
+"""So much more of the images of one class, and it is said."""
 Pictures = dict[str, NDArray[np.generic]]
 
 
@@ -29,36 +38,64 @@ Pictures = dict[str, NDArray[np.generic]]
 class Explained:
     explanation: Explanation
     pictures: Pictures
-    """filters (O, C, k, k); images (4, H, W, C), edges and sobel (4, H, W) of the same; mistakes (12, H, W, C). Images
-    of at most 64 pixels a side."""
+    """filters (O, C, k, k); images (4, H, W, C), edges and sobel (4, H, W) of the same; patches-1, patches-2, ... of
+    each block (channels, patches, side, side, C); answers (A, H, W, C) and their cams (A, H, W), 0 to 1; mistakes
+    (12, H, W, C). Images of at most 64 pixels a side, patches of 32."""
 
 
 def explain(folder: Path, predictions: pd.DataFrame, temperature: float, data: PreparedData) -> Explained:
     """`folder` holds the classifier whose answers to all test images `predictions` (one seed's) are."""
     classifier = load_classifier(folder)
     test, names = data.test, data.manifest.class_names
+    answers = answers_in(predictions, temperature)
+    mistakes = surest(answers, ~answers.is_right, _NUM_MISTAKES)
+    kinds, agreement, pictures = _first_layer(classifier, test)
+    layers, parts = _parts(classifier, test, data.manifest.mean)
+    looked_at = surest_of_each_class(answers, _NUM_CLASSES if layers else 0)
+    num_exciting = min(_NUM_EXCITING, len(test))
+    chance = share_by_chance(test.labels, num_exciting)
+    return Explained(
+        explanation=Explanation(
+            filters=kinds,
+            sobel_correlation=agreement,
+            layers=layers,
+            share_by_chance=chance,
+            answers=answers.described(looked_at, names),
+            mistakes=answers.described(mistakes, names),
+            text=" ".join(
+                [
+                    _filters_in_words(kinds, agreement, test.images.shape[3]),
+                    _layers_in_words(layers, num_exciting, chance),
+                ]
+            ).strip(),
+        ),
+        pictures={
+            **pictures,
+            **parts,
+            "answers": _shrunk(test.images[looked_at], _MAX_SIDE),
+            "cams": _cams(classifier, test, looked_at, answers.predicted[looked_at]),
+            "mistakes": _shrunk(test.images[mistakes], _MAX_SIDE),
+        },
+    )
+
+
+def _first_layer(classifier: ImageClassifier, test: Split) -> tuple[tuple[FirstFilter, ...], float, Pictures]:
+    """What the first filters are, and the correlation of what the edges among them see with Sobel's."""
     weights_OCkk = first_filters(classifier)
     some = torch.from_numpy(test.images[: min(_NUM_COMPARED, len(test))])
     scaled_NCHW = (some.permute(0, 3, 1, 2) - classifier.mean) / classifier.std
     kinds = describe_filters(weights_OCkk) if len(weights_OCkk) else []
     edges_NHW = edge_responses(weights_OCkk, kinds, scaled_NCHW) if kinds else torch.zeros_like(scaled_NCHW[:, 0])
     sobel_NHW = sobel(scaled_NCHW)
-    agreement = correlation(edges_NHW, sobel_NHW)
-    mistakes, wrong = _surest_mistakes(predictions, temperature, test, names)
     shown = _one_of_each_class(test, _NUM_SHOWN, len(some))
-    return Explained(
-        explanation=Explanation(
-            filters=tuple(FirstFilter.model_validate(dataclasses.asdict(kind)) for kind in kinds),
-            sobel_correlation=agreement,
-            mistakes=mistakes,
-            text=_in_words(Counter(kind.label for kind in kinds), agreement, scaled_NCHW.shape[1]),
-        ),
-        pictures={
+    return (
+        tuple(FirstFilter.model_validate(dataclasses.asdict(kind)) for kind in kinds),
+        correlation(edges_NHW, sobel_NHW),
+        {
             "filters": weights_OCkk.numpy(),
-            "images": _shrunk(test.images[shown]),
+            "images": _shrunk(test.images[shown], _MAX_SIDE),
             "edges": edges_NHW[shown].numpy(),
             "sobel": sobel_NHW[shown].numpy(),
-            "mistakes": _shrunk(test.images[wrong]),
         },
     )
 
@@ -74,6 +111,49 @@ def first_filters(classifier: ImageClassifier) -> Tensor:
     return torch.zeros(0, 1, 1, 1)
 
 
+def _parts(classifier: ImageClassifier, test: Split, mean: tuple[float, ...]) -> tuple[tuple[Layer, ...], Pictures]:
+    """What excites the channels of each block, and pictures of it for some channels, evenly spaced."""
+    height, width = test.images.shape[1:3]
+    most = max(1, _MAX_SEARCHED_PIXELS // (height * width))
+    searched = Split(test.images[:most], test.labels[:most])
+    found = excitements(classifier, Resident(searched, torch.device("cpu")), _NUM_EXCITING)
+    background = np.round(mean).astype(np.uint8)
+    layers = []
+    pictures: Pictures = {}
+    for number, layer in enumerate((one for one in found if len(one.images)), start=1):
+        layers.append(
+            Layer(
+                sees=layer.field.size,
+                num_channels=len(layer.images),
+                share_of_one_class=share_of_one_class(searched.labels[layer.images]),
+            )
+        )
+        pictures[f"patches-{number}"] = _some_patches(layer, searched.images, background)
+    return tuple(layers), pictures
+
+
+def _some_patches(
+    layer: Excitement, images_NHWC: NDArray[np.uint8], background: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    num_channels = len(layer.images)
+    channels = np.unique(np.linspace(0, num_channels - 1, _NUM_CHANNELS).round().astype(int))
+    shown = Excitement(layer.field, layer.images[channels, :_NUM_PATCHES], layer.places[channels, :_NUM_PATCHES])
+    seen_CPppC = patches(shown, images_NHWC, background)
+    shrunk = _shrunk(seen_CPppC.reshape(-1, *seen_CPppC.shape[2:]), _MAX_PATCH_SIDE)
+    return shrunk.reshape(*seen_CPppC.shape[:2], *shrunk.shape[1:])
+
+
+def _cams(
+    classifier: ImageClassifier, test: Split, chosen: NDArray[np.int64], answers: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    cams_NHW = grad_cam(classifier, torch.from_numpy(test.images[chosen]), torch.from_numpy(answers))
+    side = max(cams_NHW.shape[1:])
+    if side > _MAX_SIDE:
+        cams_NHW = nn.functional.interpolate(cams_NHW[:, None], scale_factor=_MAX_SIDE / side, mode="area")[:, 0]
+    cams: NDArray[np.float32] = cams_NHW.numpy()
+    return cams
+
+
 def _one_of_each_class(test: Split, count: int, among: int) -> NDArray[np.int64]:
     """Indices of the first images of different classes, then of any."""
     _, first = np.unique(test.labels[:among], return_index=True)
@@ -81,42 +161,19 @@ def _one_of_each_class(test: Split, count: int, among: int) -> NDArray[np.int64]
     return np.concatenate([np.sort(first), rest])[:count]
 
 
-def _surest_mistakes(
-    predictions: pd.DataFrame, temperature: float, test: Split, names: tuple[str, ...]
-) -> tuple[tuple[Mistake, ...], NDArray[np.int64]]:
-    """Wrong answers, the most confident first, and the indices of their images."""
-    ordered = predictions.sort_values("image")
-    probabilities_NK = softmax(ordered.filter(like="logit_").to_numpy() / temperature, axis=1)
-    answers_N, sureness_N = probabilities_NK.argmax(axis=1), probabilities_NK.max(axis=1)
-    wrong = np.flatnonzero(answers_N != test.labels)
-    wrong = wrong[np.argsort(-sureness_N[wrong], kind="stable")][:_NUM_MISTAKES]
-    return (
-        tuple(
-            Mistake(
-                image=int(index),
-                actual=names[test.labels[index]],
-                predicted=names[answers_N[index]],
-                confidence=float(sureness_N[index]),
-            )
-            for index in wrong
-        ),
-        wrong,
-    )
-
-
-def _shrunk(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _shrunk(images_NHWC: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
     side = max(images_NHWC.shape[1:3])
-    if side <= _MAX_SIDE or not len(images_NHWC):
+    if side <= most or not len(images_NHWC):
         return np.ascontiguousarray(images_NHWC)
     images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float()
-    small = nn.functional.interpolate(images_NCHW, scale_factor=_MAX_SIDE / side, mode="area")
+    small = nn.functional.interpolate(images_NCHW, scale_factor=most / side, mode="area")
     shrunk: NDArray[np.uint8] = small.round().byte().permute(0, 2, 3, 1).contiguous().numpy()
     return shrunk
 
 
-def _in_words(counts: Counter[str], agreement: float, channels: int) -> str:
-    total = counts.total()
-    if not total:
+def _filters_in_words(filters: Sequence[FirstFilter], agreement: float, channels: int) -> str:
+    counts = Counter[str](kind.label for kind in filters)
+    if not filters:
         return "The first layer has no filters that could be looked at."
     names = {
         EDGE: "edges",
@@ -125,7 +182,20 @@ def _in_words(counts: Counter[str], agreement: float, channels: int) -> str:
         OTHER: "none of these",
     }
     found = ", ".join(f"{counts[label]} to {name}" for label, name in names.items() if counts[label])
-    text = f"What its {total} first filters respond to most, of edges, corners and even fields: {found}."
+    text = f"What its {len(filters)} first filters respond to most, of edges, corners and even fields: {found}."
     if counts[EDGE]:
         text += f" What the edge filters see together correlates with a Sobel operator's edges by {agreement:.2f}."
     return text
+
+
+def _layers_in_words(layers: Sequence[Layer], num_exciting: int, chance: float) -> str:
+    if len(layers) < 2:
+        return ""
+    shares = [f"{layer.share_of_one_class:.0%}" for layer in layers]
+    text = (
+        f"Of the {num_exciting} test images that excite a channel most, {', '.join(shares[:-1])} and {shares[-1]} are "
+        f"of one class, from the first layer to the last ({chance:.0%} by chance): "
+    )
+    if layers[-1].share_of_one_class > layers[0].share_of_one_class + _SHOWS:
+        return text + "deeper channels answer to what makes a class, earlier ones to what classes share."
+    return text + "deeper channels are no closer to a class than earlier ones."

@@ -75,6 +75,10 @@ class ImageClassifier(nn.Module):
             logits_BK = (logits_BK + self._logits(scaled_BCHW.flip(3))) / 2
         return logits_BK
 
+    def inputs(self, images_BHWC: Tensor) -> Tensor:
+        """(B, C, H, W): what the network sees of raw images."""
+        return self._arranged(self._scaled(images_BHWC)).contiguous(memory_format=torch.channels_last)
+
     def start_from(self, images_NHWC: Tensor) -> None:
         """Before training: let layers whose first weights depend on the images see some of them, evenly spaced."""
         for layer in self.network.modules():

@@ -18,6 +18,7 @@ class LocallyConnected2d(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d, size: tuple[int, int]) -> None:
         super().__init__()
+        self.kernel_size, self.stride = convolution.kernel_size, convolution.stride
         self._unfold = nn.Unfold(convolution.kernel_size, padding=convolution.padding, stride=convolution.stride)  # type: ignore[arg-type]
         (stride, _), (kernel, _) = convolution.stride, convolution.kernel_size
         height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size)

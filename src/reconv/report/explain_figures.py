@@ -1,92 +1,130 @@
-"""Pictures of what the network learned, drawn by plotly from results/explain."""
+"""Pictures of what the network learned, from results/explain: as figures of the page and as plain pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.basedatatypes import BaseTraceType
 from plotly.subplots import make_subplots
 
-from reconv.artifacts import Explanation
+from reconv.artifacts import Answer, Explanation
 from reconv.report.figures import styled
+from reconv.report.pictures import (
+    Pixels,
+    as_data_uri,
+    enlarged,
+    highlighted,
+    in_two_colours,
+    sheet,
+    stretched,
+)
 
-_COLUMNS = 8
 _WIDTH = 900
-"""Of the page in pixels, which a row of square pictures shares."""
+"""Of the page in pixels, which a row of pictures shares."""
+_TITLE_HEIGHT = 36
 
 
-def filters(explanation: Explanation, weights_OCkk: NDArray[np.floating]) -> go.Figure:
-    """The first filters, sorted by what they respond to; grey ones from negative (orange) to positive (blue)."""
+@dataclass(frozen=True)
+class Gallery:
+    pictures: Sequence[Pixels]
+    titles: Sequence[str]
+    """In plotly's markup."""
+    columns: int
+
+    def as_figure(self) -> go.Figure:
+        """Every picture with its title above."""
+        rows = -(-len(self.pictures) // self.columns)
+        height, width = self.pictures[0].shape[:2]
+        row_height = _TITLE_HEIGHT + _WIDTH / self.columns * height / width
+        figure = make_subplots(
+            rows=rows, cols=self.columns, subplot_titles=self.titles, horizontal_spacing=0.02,
+            vertical_spacing=_TITLE_HEIGHT / (row_height * rows),
+        )  # fmt: skip
+        for index, picture in enumerate(self.pictures):
+            row, column = divmod(index, self.columns)
+            figure.add_trace(go.Image(source=as_data_uri(picture), hoverinfo="skip"), row=row + 1, col=column + 1)
+        figure.update_xaxes(visible=False, constrain="domain")
+        figure.update_yaxes(visible=False, constrain="domain")
+        figure.update_annotations(font_size=11)
+        return styled(figure, height=round(_TITLE_HEIGHT + row_height * rows))
+
+    def as_picture(self) -> Pixels:
+        """(height, width, 4), without titles: about as wide as the page."""
+        large = [enlarged(picture, _WIDTH // self.columns) for picture in self.pictures]
+        return sheet(large, self.columns, gap=8)
+
+
+def galleries(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) -> dict[str, Gallery]:
+    """By name; nothing of what there is not: filters of another first layer, mistakes of a model that makes none."""
+    found = {}
+    if explanation.filters:
+        found["filters"] = _filters(explanation, pictures["filters"])
+        found["edges"] = _edges(pictures["images"], pictures["edges"], pictures["sobel"])
+    if explanation.layers:
+        found["patches"] = _patches(explanation, pictures)
+        found["answers"] = _answers(explanation.answers, pictures["answers"], pictures["cams"])
+    if explanation.mistakes:
+        found["mistakes"] = Gallery([*pictures["mistakes"]], [_in_words(one) for one in explanation.mistakes], 4)
+    return found
+
+
+def _filters(explanation: Explanation, weights_OCkk: NDArray[np.floating]) -> Gallery:
+    """Sorted by what they respond to; grey ones in two colours."""
     order = sorted(
         range(len(explanation.filters)),
         key=lambda i: (explanation.filters[i].label, -explanation.filters[i].likeness),
     )
-    names = {"colour": "brightness"} if weights_OCkk.shape[1] == 1 else {}
-    titles = [names.get(explanation.filters[i].label, explanation.filters[i].label) for i in order]
-    return _grid([_of_filter(weights_OCkk[i]) for i in order], titles, _COLUMNS)
+    is_grey = weights_OCkk.shape[1] == 1
+    names = {"colour": "brightness"} if is_grey else {}
+    draw = in_two_colours if is_grey else stretched
+    return Gallery(
+        [draw(weights_OCkk[i, 0] if is_grey else weights_OCkk[i].transpose(1, 2, 0)) for i in order],
+        [names.get(explanation.filters[i].label, explanation.filters[i].label) for i in order],
+        8,
+    )
 
 
-def edges(
-    images_NHWC: NDArray[np.uint8], edges_NHW: NDArray[np.floating], sobel_NHW: NDArray[np.floating]
-) -> go.Figure:
+def _edges(images_NHWC: Pixels, edges_NHW: NDArray[np.floating], sobel_NHW: NDArray[np.floating]) -> Gallery:
     """Test images, what the edge filters see together, and a Sobel operator's edges."""
-    rows: list[BaseTraceType] = [_of_image(image) for image in images_NHWC]
-    rows += [_heat(values, "Greys_r") for values in (*edges_NHW, *sobel_NHW)]
     count = len(images_NHWC)
-    titles = ["image"] * count + ["edge filters"] * count + ["Sobel"] * count
-    return _grid(rows, titles, count)
+    return Gallery(
+        [*images_NHWC, *(stretched(values_HW[..., None]) for values_HW in (*edges_NHW, *sobel_NHW))],
+        ["image"] * count + ["edge filters"] * count + ["Sobel"] * count,
+        count,
+    )
 
 
-def mistakes(explanation: Explanation, images_NHWC: NDArray[np.uint8]) -> go.Figure:
-    """The wrong answers that the network was surest of."""
-    titles = [f"{one.actual}<br>not {one.predicted} ({one.confidence:.0%})" for one in explanation.mistakes]
-    return _grid([_of_image(image) for image in images_NHWC], titles, 4)
+def _patches(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) -> Gallery:
+    """A picture per layer: a row per channel, the patches that excite it most."""
+    mosaics, titles = [], []
+    for number, layer in enumerate(explanation.layers, start=1):
+        patches_CPppc = pictures[f"patches-{number}"]
+        mosaics.append(sheet([*patches_CPppc.reshape(-1, *patches_CPppc.shape[2:])], patches_CPppc.shape[1]))
+        titles.append(f"layer {number}: sees {layer.sees} × {layer.sees} pixels")
+    return Gallery(mosaics, titles, min(len(mosaics), 4))
 
 
-def _grid(pictures: Sequence[BaseTraceType], titles: Sequence[str], columns: int) -> go.Figure:
-    rows = -(-len(pictures) // columns)
-    figure = make_subplots(
-        rows=rows, cols=columns, subplot_titles=[_shown(title) for title in titles], horizontal_spacing=0.02,
-        vertical_spacing=min(0.9 / max(rows, 1) * 0.42, 0.5),
-    )  # fmt: skip
-    for picture, (row, column) in zip(pictures, _places(rows, columns), strict=False):
-        figure.add_trace(picture, row=row, col=column)
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, autorange="reversed", constrain="domain")
-    for place in range(1, len(pictures) + 1):  # pixels are square
-        figure.update_layout({f"yaxis{place}": {"scaleanchor": f"x{place}"}, f"xaxis{place}": {"constrain": "domain"}})
-    figure.update_annotations(font_size=11)
-    return styled(figure, height=60 + _WIDTH // columns * rows)
+def _answers(answers: Sequence[Answer], images_AHWC: Pixels, cams_AHW: NDArray[np.floating]) -> Gallery:
+    """Each image, and beside it what speaks for the answer."""
+    return Gallery(
+        [
+            sheet([image_HWC, highlighted(image_HWC, cam_HW)], columns=2)
+            for image_HWC, cam_HW in zip(images_AHWC, cams_AHW, strict=True)
+        ],
+        [_in_words(one) for one in answers],
+        4,
+    )
 
 
-def _shown(title: str) -> str:
-    """Class names are not markup to plotly either; its own line break is."""
-    head, found, tail = title.partition("<br>not ")
-    safe = [part.replace("&", "&amp;").replace("<", "&lt;") for part in (head, tail)]
-    return f"{safe[0]}<br>not {safe[1]}" if found else safe[0]
+def _in_words(answer: Answer) -> str:
+    actual, predicted = (_escaped(name) for name in (answer.actual, answer.predicted))
+    if answer.actual == answer.predicted:
+        return f"{actual}<br>right ({answer.confidence:.0%})"
+    return f"{actual}<br>not {predicted} ({answer.confidence:.0%})"
 
 
-def _places(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    return ((row, column) for row in range(1, rows + 1) for column in range(1, columns + 1))
-
-
-def _of_filter(weights_Ckk: NDArray[np.floating]) -> BaseTraceType:
-    if len(weights_Ckk) == 1:
-        limit = float(np.abs(weights_Ckk).max()) or 1.0
-        return _heat(weights_Ckk[0], [[0, "#D55E00"], [0.5, "#f7f7f7"], [1, "#0072B2"]], -limit, limit)
-    low, high = float(weights_Ckk.min()), float(weights_Ckk.max())
-    scaled = (weights_Ckk - low) / ((high - low) or 1.0) * 255
-    return _of_image(scaled.round().astype(np.uint8).transpose(1, 2, 0))
-
-
-def _of_image(image_HWC: NDArray[np.uint8]) -> BaseTraceType:
-    if image_HWC.shape[-1] == 1:
-        return _heat(image_HWC[..., 0], "Greys_r", 0, 255)
-    return go.Image(z=image_HWC, hoverinfo="skip")
-
-
-def _heat(
-    values: NDArray[np.generic], colours: object, low: float | None = None, high: float | None = None
-) -> go.Heatmap:
-    return go.Heatmap(z=values, colorscale=colours, zmin=low, zmax=high, showscale=False, hoverinfo="skip")
+def _escaped(name: str) -> str:
+    """Class names are not markup to plotly either."""
+    return name.replace("&", "&amp;").replace("<", "&lt;")

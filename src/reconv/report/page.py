@@ -12,25 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from reconv.artifacts import (
-    EXPLAIN,
-    PREPARED,
-    STUDY,
-    DataReport,
-    Explanation,
-    Manifest,
-    Metrics,
-    Study,
-    TrainingCost,
-    Verdict,
-    evaluate_dir,
-    search_dir,
-    train_dir,
-)
+from reconv.artifacts import DataReport, Explanation, Manifest, Metrics, Study, TrainingCost, Verdict
 from reconv.files import read_arrays
 from reconv.params import ReportParams
-from reconv.report import explain_figures, study_figures
-from reconv.report.bill import bill
+from reconv.places import EXPLAIN, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
+from reconv.report import study_figures
+from reconv.report.bill import Item, bill, of_one_seed
+from reconv.report.explain_figures import galleries
 from reconv.report.figures import (
     class_differences,
     confusion_matrices,
@@ -102,7 +90,7 @@ def render(contents: Contents, params: ReportParams) -> str:
         "curves": learning_curves(contents.curves),
         "trials": search_trials(contents.trials),
         "confusion": confusion_matrices(contents.confusion, contents.manifest.class_names),
-        **_of_explanation(contents.explanation, contents.pictures),
+        **{name: gallery.as_figure() for name, gallery in galleries(contents.explanation, contents.pictures).items()},
     }
     if contents.study.enabled:
         figures |= _of_study(contents.study_tables)
@@ -112,6 +100,9 @@ def render(contents: Contents, params: ReportParams) -> str:
         figures={name: _as_html(name, figure) for name, figure in figures.items()},
         plotly=get_plotlyjs(),
         bill=bill(contents.verdict, contents.costs, contents.metrics, contents.study, params),
+        seeds={model: of_one_seed(model, cost, params) for model, cost in contents.costs.items()},
+        counters=_counters(contents),
+        energy=_energy,
         params=params,
         cores=os.cpu_count(),
         p_value=_p_value,
@@ -130,6 +121,15 @@ def _as_percent(probability: float) -> str:
     return "less than 0.1 %" if probability < 0.001 else f"{probability * 100:.1f} %"
 
 
+def _energy(item: Item) -> str:
+    return f"{'' if item.is_measured else '≈ '}{item.watt_hours:,.2f}"
+
+
+def _counters(contents: Contents) -> list[str]:
+    """Names of what counted the final training's energy."""
+    return sorted({name for cost in contents.costs.values() if cost.energy for name in cost.energy.counters})
+
+
 def _of_study(tables: dict[str, pd.DataFrame]) -> dict[str, go.Figure]:
     """By the name of the finding that each belongs to."""
     return {
@@ -139,17 +139,6 @@ def _of_study(tables: dict[str, pd.DataFrame]) -> dict[str, go.Figure]:
         "data": study_figures.shares(tables["trainings"]),
         "corruptions": study_figures.corruptions(tables["corruptions"]),
     }
-
-
-def _of_explanation(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) -> dict[str, go.Figure]:
-    """Nothing of what there is not: filters of another first layer, mistakes of a model that makes none."""
-    figures = {}
-    if explanation.filters:
-        figures["filters"] = explain_figures.filters(explanation, pictures["filters"])
-        figures["edges"] = explain_figures.edges(pictures["images"], pictures["edges"], pictures["sobel"])
-    if explanation.mistakes:
-        figures["mistakes"] = explain_figures.mistakes(explanation, pictures["mistakes"])
-    return figures
 
 
 def _as_html(name: str, figure: go.Figure) -> str:

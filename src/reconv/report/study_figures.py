@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reconv.artifacts import BASELINE, CNN
+from reconv.places import BASELINE, CNN
 from reconv.report.figures import COLOURS, SYMBOLS, styled
 
 _VARIANTS = {
@@ -71,7 +71,7 @@ def sizes(table: pd.DataFrame) -> go.Figure:
 def shares(trainings: pd.DataFrame) -> go.Figure:
     """Test accuracy by the number of training images: the mean over seeds as a line, each seed as a mark."""
     figure = go.Figure()
-    rows = trainings[trainings["variant"].str.startswith("share-") | (trainings["variant"] == "base")]
+    rows = trainings[trainings["by_share"]]
     for model, table in rows.groupby("model", sort=True):
         mean = table.groupby("images")["accuracy"].mean()
         _add_line(figure, mean.index, mean, str(model), str(model))

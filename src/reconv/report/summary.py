@@ -1,6 +1,7 @@
 """The table at the end of a run."""
 
-from reconv.artifacts import BASELINE, CNN, COMPARE, Metrics, Registration, TrainingCost, Verdict
+from reconv.artifacts import Metrics, Registration, TrainingCost, Verdict
+from reconv.places import BASELINE, CNN, COMPARE
 
 _COLUMN = 20
 

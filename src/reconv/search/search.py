@@ -19,6 +19,7 @@ from reconv.params import Params
 from reconv.search.space import default_point, from_tune, to_tune
 from reconv.search.trial import TrialSettings, run_trial
 from reconv.training.cluster import Session
+from reconv.training.energy import metered
 from reconv.training.observer import Observer
 
 _EXPERIMENT = "tune"
@@ -52,7 +53,8 @@ def search(
     cpus = session.num_cpus if params.search.reproducible else session.cpus_per_training
     room = 1 if params.search.reproducible else session.room
     resources = {"cpu": cpus, "gpu": session.gpus_per_training}
-    trials, scheduler = _tune(model, params, data, state, observer, resources, room)
+    with metered(state, session.is_local) as meter:
+        trials, scheduler = _tune(model, params, data, state, observer, resources, room)
     if scheduler.has_failed or not scheduler.history:
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
         reason = _last_line(failed.error_file) if failed else "no trial reported a result"
@@ -70,6 +72,7 @@ def search(
             data_digest=data.manifest.digest,
             spent_epochs=scheduler.spent_epochs,
             device_seconds=float(table["device_seconds"].sum()),
+            energy=meter.energy,
             num_trials=len(table),
         ),
     )

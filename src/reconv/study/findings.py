@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from reconv.artifacts import BASELINE, CNN, Finding, Interval
+from reconv.artifacts import Finding, Interval
 from reconv.evaluation.statistics import error_of_difference, t_interval
+from reconv.places import BASELINE, CNN
 from reconv.study.measure import Correct, Measured
-from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, UNTIED, is_by_share, parse, share_variant
+from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, UNTIED, parse, share_variant
 
 CONFIDENCE = 0.95
 _SAME_POINTS = 0.01
@@ -105,7 +106,7 @@ def _same_size(trainings: pd.DataFrame, leads: _Leads) -> Finding:
 def _sharing(trainings: pd.DataFrame, leads: _Leads) -> Finding:
     of_cnn = trainings[trainings["model"] == CNN]
     images = int(of_cnn.loc[of_cnn["variant"] == UNTIED, "images"].iloc[0])
-    same = str(of_cnn.loc[(of_cnn["images"] == images) & is_by_share(of_cnn["variant"]), "variant"].iloc[0])
+    same = str(of_cnn.loc[(of_cnn["images"] == images) & of_cnn["by_share"], "variant"].iloc[0])
     gain, within = leads.between((same, CNN), (UNTIED, CNN))
     shared, untied = _parameters(trainings, same, CNN), _parameters(trainings, UNTIED, CNN)
     helps = "helps" if within.low > 0 else "costs accuracy" if within.high < 0 else "makes no difference that shows"

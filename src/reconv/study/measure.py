@@ -21,7 +21,7 @@ from reconv.models.classifier import ImageClassifier, classifier_of
 from reconv.models.size import count_multiply_adds_of, count_parameters_of, network_on
 from reconv.params import NetworkParams, StudyParams
 from reconv.study.perturbations import CORRUPTIONS, SEVERITIES, corrupted, shifted
-from reconv.study.plan import BASE, POOLED, UNPOOLED, parse
+from reconv.study.plan import BASE, POOLED, UNPOOLED, is_by_share, parse
 from reconv.training.job import TrainingJob
 from reconv.training.precision import best_device
 from reconv.training.side_by_side import Trained
@@ -35,7 +35,7 @@ Correct = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Measured:
     trainings: pd.DataFrame
-    """A row per training: variant, model, seed, share, epochs, parameters, accuracy, device_seconds."""
+    """A row per training: variant, by_share, model, seed, images, epochs, parameters, accuracy, device_seconds."""
     shifts: pd.DataFrame
     """variant, model, seed, pixels, accuracy."""
     corruptions: pd.DataFrame
@@ -81,6 +81,7 @@ def _training_rows(
         variant, model, seed = parse(name)
         yield {
             "variant": variant,
+            "by_share": is_by_share(variant),
             "model": model,
             "seed": seed,
             "images": len(data.train.indices_of_share(jobs[name].train_share)),

@@ -7,10 +7,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
-
-from reconv.artifacts import BASELINE, CNN, Manifest
+from reconv.artifacts import Manifest
 from reconv.params import CnnParams, FeedforwardParams, NetworkParams, Params, StudyParams
+from reconv.places import BASELINE, CNN
 from reconv.training.job import TrainingJob
 
 BASE, PERMUTED, UNTIED, POOLED, UNPOOLED, MATCHED = "base", "permuted", "untied", "pooled", "unpooled", "matched"
@@ -44,9 +43,9 @@ def share_variant(share: float) -> str:
     return f"{_SHARE}{share:g}"
 
 
-def is_by_share(variants: "pd.Series[str]") -> "pd.Series[bool]":
-    """Whether a training differs from the base in nothing but its images, or is the base."""
-    return variants.str.startswith(_SHARE) | (variants == BASE)
+def is_by_share(variant: str) -> bool:
+    """Whether it differs from the base in nothing but its images, or is the base."""
+    return variant == BASE or variant.startswith(_SHARE)
 
 
 def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifest) -> Iterator[tuple[str, TrainingJob]]:
@@ -56,7 +55,9 @@ def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifes
     base = {}
     for model in (CNN, BASELINE):
         recipe, network = params.with_values(model, best[model])
-        base[model] = TrainingJob(model, network, recipe, params.augment, study.size.max_epochs, 0, share)
+        base[model] = TrainingJob(
+            model, network, recipe, params.augment, study.size.max_epochs, 0, train_share=share, validates=False
+        )
     cnn, feedforward = base[CNN], base[BASELINE]
     assert isinstance(cnn.network, CnnParams)
     untied = cnn.network.model_copy(update={"shared_weights": False})

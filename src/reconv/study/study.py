@@ -10,8 +10,9 @@ from reconv.artifacts import Study
 from reconv.data.arrays import PreparedData
 from reconv.files import write_csv
 from reconv.params import Params, StudyParams
-from reconv.study.plan import BASE, is_by_share
+from reconv.study.plan import BASE
 from reconv.training.cluster import Session
+from reconv.training.energy import metered
 from reconv.training.job import TrainingJob
 from reconv.training.observer import Observer
 from reconv.training.side_by_side import train_side_by_side
@@ -40,8 +41,8 @@ def study(
     from reconv.study.findings import CONFIDENCE, find  # torch: not before Ray's workers have been started
     from reconv.study.measure import measure
 
-    num_threads = params.resources.cpus_per_trial
-    trained = train_side_by_side(jobs, data, state, num_threads, session, observer, validates=False)
+    with metered(state, session.is_local) as meter:
+        trained = train_side_by_side(jobs, data, state, session, observer)
     measured = measure(trained, jobs, data, params.study)
     return StudyOutcome(
         study=Study(
@@ -52,6 +53,7 @@ def study(
             confidence=CONFIDENCE,
             findings=find(measured, params.study.shares),
             device_seconds=sum(one.device_seconds for one in trained.values()),
+            energy=meter.energy,
         ),
         tables={
             "trainings": measured.trainings,
@@ -72,6 +74,7 @@ def nothing(params: StudyParams) -> StudyOutcome:
         confidence=0.0,
         findings=(),
         device_seconds=0.0,
+        energy=None,
     )
     return StudyOutcome(empty, {})
 
@@ -82,12 +85,19 @@ def write_study(outcome: StudyOutcome, out: Path) -> None:
         write_csv(out / f"{name}.csv", table)
     if outcome.tables:
         trainings, shifts = outcome.tables["trainings"], outcome.tables["shifts"]
-        _write_plot(out, "images", trainings[is_by_share(trainings["variant"])])
+        _write_plot(out, "images", trainings[trainings["by_share"]])
         _write_plot(out, "pixels", shifts[shifts["variant"] == BASE])
         _write_plot(out, "severity", outcome.tables["corruptions"])
+        names = trainings["model"] + ", " + trainings["variant"]
+        variants = trainings.assign(training=names)[~trainings["by_share"] | (trainings["variant"] == BASE)]
+        write_csv(out / "plots" / "variants.csv", variants.groupby("training")["accuracy"].mean().reset_index())
+        sizes = outcome.tables["sizes"]
+        for measure in ("parameters", "multiply_adds", "step_ms"):
+            _write_plot(out, measure, sizes[sizes["channels"] == sizes["channels"].min()], x="pixels", value=measure)
     outcome.study.save(out / "study.json")
 
 
-def _write_plot(out: Path, x: str, table: pd.DataFrame) -> None:
-    means = table.pivot_table(index=x, columns="model", values="accuracy").reset_index()
-    write_csv(out / "plots" / f"{x}.csv", means)
+def _write_plot(out: Path, name: str, table: pd.DataFrame, x: str = "", value: str = "accuracy") -> None:
+    """Means of `value` by `x`, which is `name` if it is not given."""
+    means = table.pivot_table(index=x or name, columns="model", values=value).reset_index()
+    write_csv(out / "plots" / f"{name}.csv", means)

@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from reconv.artifacts import STATE, dvc_hashes
 from reconv.errors import UnavailableError
 from reconv.files import atomic, digest_of, read_json, slug, write_json
 from reconv.params import Params, ResourcesParams
+from reconv.places import STATE
+from reconv.tracking.lineage import dvc_hashes
 from reconv.tracking.record import NOTE, PARENT, Record, StageRun
 
 if TYPE_CHECKING:

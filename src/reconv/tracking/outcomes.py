@@ -1,5 +1,6 @@
 """What a stage's run says of its outcome: metrics under the names that they have everywhere, files, a description."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,12 @@ def test_metrics(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def log_comparison(run: StageRun, verdict: Verdict, report_file: Path, verdict_file: Path) -> None:
+def log_comparison(
+    run: StageRun, verdict: Verdict, report_file: Path, verdict_file: Path, pictures: Sequence[Path]
+) -> None:
     """On the stage's run and, as it is the answer, on the pipeline's."""
+    for picture in pictures:
+        run.log_file(picture, "pictures")
     for record in (run, run.parent):
         record.log_metrics({f"verdict/{name}": value for name, value in verdict.as_metrics().items()})
         record.log_file(report_file)

@@ -10,8 +10,9 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from reconv.artifacts import PREPARED, Manifest
+from reconv.artifacts import Manifest
 from reconv.files import slug
+from reconv.places import PREPARED
 from reconv.training.observer import History
 
 if TYPE_CHECKING:

@@ -38,6 +38,7 @@ class Session:
     num_gpus: float
     cpus_per_training: float
     gpus_per_training: float
+    threads_per_training: int
     is_local: bool = True
 
     def end_with_process(self) -> bool:
@@ -99,6 +100,7 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
             num_gpus,
             _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings),
             _gpus_per_training(resources, num_gpus),
+            threads_per_training=resources.cpus_per_trial,
             is_local=address == "local",
         )
         yield session

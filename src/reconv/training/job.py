@@ -22,6 +22,8 @@ class TrainingJob:
     """Of the training images of each class."""
     pixel_order: int | None = None
     """Seed of a fixed permutation of the pixels, the same for all images; None leaves them where they are."""
+    validates: bool = True
+    """Look at the validation images after each epoch; where an epoch is short, that takes longer than the epoch."""
 
 
 def jobs_for(model: str, params: Params, values: dict[str, Any]) -> list[TrainingJob]:

@@ -12,8 +12,8 @@ import pandas as pd
 from reconv.artifacts import Conditions, Manifest, TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.files import write_bytes, write_csv, write_json
-from reconv.params import ResourcesParams
 from reconv.training.cluster import Session
+from reconv.training.energy import metered
 from reconv.training.job import TrainingJob
 from reconv.training.observer import Observer
 from reconv.training.side_by_side import Trained, train_side_by_side
@@ -25,17 +25,18 @@ def train_seeds(
     jobs: list[TrainingJob],
     data: PreparedData,
     state: Path,
-    resources: ResourcesParams,
     session: Session,
     observer: Observer,
 ) -> tuple[TrainedSeeds, TrainingCost]:
     """Train every job, of which each has a seed of its own; see `train_side_by_side`."""
     keys = {f"seed-{job.seed}": job for job in jobs}
-    done = train_side_by_side(keys, data, state, resources.cpus_per_trial, session, observer)
+    with metered(state, session.is_local) as meter:
+        done = train_side_by_side(keys, data, state, session, observer)
     trained = {job.seed: done[key] for key, job in keys.items()}
     any_one = done[next(iter(keys))]
     cost = TrainingCost(
         device_seconds=tuple(one.device_seconds for one in trained.values()),
+        energy=meter.energy,
         wall_seconds=max(one.ended for one in trained.values()) - min(one.began for one in trained.values()),
         images_per_second=statistics.median(
             row["speed/images_per_second"] for one in trained.values() for row in one.curve

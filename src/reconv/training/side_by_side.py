@@ -44,15 +44,12 @@ def train_side_by_side(
     jobs: Mapping[str, TrainingJob],
     data: PreparedData,
     state: Path,
-    num_threads: int,
     session: Session,
     observer: Observer,
-    validates: bool = True,
 ) -> dict[str, Trained]:
     """Train every job (key -> job) on the training images; what `state` holds already is not trained again.
 
-    A key is a file name, and is what the observer knows the training by. Without `validates` the validation images are
-    left alone: where an epoch is short, looking at them would take longer than the epoch.
+    A key is a file name, and is what the observer knows the training by.
 
     Raises:
         TrainingError: a training diverged, or its worker died more often than Ray retries.
@@ -62,7 +59,7 @@ def train_side_by_side(
         {key: {int(row["epoch"]): row for row in _curve(state, key)} for key in jobs}, jobs.keys() - pending.keys()
     )
     if pending:
-        _train(pending, data, state, num_threads, session, observer, validates)
+        _train(pending, data, state, session, observer)
     done = {key: read_json(_done_file(state, key)) for key in jobs}
     return {key: Trained(weights=state / f"{key}.safetensors", **fields) for key, fields in done.items()}
 
@@ -71,10 +68,8 @@ def _train(
     jobs: Mapping[str, TrainingJob],
     data: PreparedData,
     state: Path,
-    num_threads: int,
     session: Session,
     observer: Observer,
-    validates: bool,
 ) -> None:
     import ray
 
@@ -84,7 +79,8 @@ def _train(
         num_cpus=session.cpus_per_training, num_gpus=session.gpus_per_training
     )
     began = time.time()
-    running = {worker.remote(key, job, data.folder, state, num_threads, validates): key for key, job in jobs.items()}
+    threads = session.threads_per_training
+    running = {worker.remote(key, job, data.folder, state, threads): key for key, job in jobs.items()}
     try:
         while running:
             (stream,), _ = ray.wait(list(running), num_returns=1)
@@ -131,7 +127,7 @@ def _keep(state: Path, key: str, result: FitResult, began: float, cpus: float) -
 
 
 def _train_and_report(
-    key: str, job: TrainingJob, prepared: Path, state: Path, num_threads: int, validates: bool
+    key: str, job: TrainingJob, prepared: Path, state: Path, num_threads: int
 ) -> Iterator[EpochResult | FitResult | str | None]:
     """Runs on a worker. Yields None when it starts, each epoch as it ends, at last the result; a mistake of the user's
     as its message."""
@@ -141,7 +137,7 @@ def _train_and_report(
 
     torch.set_num_threads(num_threads)
     data = PreparedData(prepared)
-    train, validation = data.train.share(job.train_share), data.validation if validates else None
+    train, validation = data.train.share(job.train_share), data.validation if job.validates else None
     checkpoint = state / f"{key}.ckpt"
     messages: SimpleQueue[EpochResult | FitResult | str | BaseException | None] = SimpleQueue()
 

@@ -1,0 +1,34 @@
+"""Where a CNN looks for an answer: Grad-CAM, by captum. Called by the stage `explain`.
+
+N images, H height, W width, C channels; h, w of the last block's output.
+
+Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization" (ICCV 2017).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from reconv.models.classifier import ImageClassifier
+from reconv.models.cnn import Block
+
+
+def grad_cam(classifier: ImageClassifier, images_NHWC: Tensor, answers_N: Tensor) -> Tensor:
+    """(N, H, W), 0 to 1: what of each image speaks for its answer (a class), at the resolution of the last block.
+
+    Of an image and its mirror image where the classifier's answer is the mean of both. All 0 where nothing does, and
+    for a network without blocks.
+    """
+    from captum.attr import LayerGradCam
+
+    blocks = [layer for layer in classifier.network.modules() if isinstance(layer, Block)]
+    if not blocks or not len(images_NHWC):
+        return torch.zeros(images_NHWC.shape[:3])
+    cam = LayerGradCam(classifier.network, blocks[-1])
+    maps_N1hw = cam.attribute(classifier.inputs(images_NHWC), target=answers_N)
+    if classifier.flips:
+        mirrored_N1hw = cam.attribute(classifier.inputs(images_NHWC.flip(2)), target=answers_N)
+        maps_N1hw = maps_N1hw + mirrored_N1hw.flip(3)
+    spread_NHW = nn.functional.interpolate(maps_N1hw.relu(), images_NHWC.shape[1:3], mode="bilinear")[:, 0].detach()
+    highest_N11 = spread_NHW.amax(dim=(1, 2), keepdim=True)
+    scaled: Tensor = torch.where(highest_N11 > 0, spread_NHW / highest_N11.clamp(min=1e-12), 0.0)
+    return scaled

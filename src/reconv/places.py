@@ -1,0 +1,32 @@
+"""Where each file is that stages exchange, relative to the project's folder."""
+
+from pathlib import Path
+
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+RESULTS = Path("results")
+STUDY = RESULTS / "study"
+EXPLAIN = RESULTS / "explain"
+COMPARE = RESULTS / "compare"
+REGISTERED = RESULTS / "register.json"
+STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
+LOGS = Path("logs")
+
+CNN, BASELINE = "cnn", "feedforward"
+"""The two models that are compared."""
+
+
+def search_dir(model: str) -> Path:
+    return RESULTS / "search" / model
+
+
+def train_dir(model: str) -> Path:
+    return RESULTS / "train" / model
+
+
+def evaluate_dir(model: str) -> Path:
+    return RESULTS / "evaluate" / model
+
+
+def seed_dir(model: str, seed: int) -> Path:
+    return train_dir(model) / f"seed-{seed}"

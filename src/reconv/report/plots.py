@@ -1,0 +1,21 @@
+"""What `dvc plots` draws of the comparison: a table of the classes, and the pictures of what the network learned."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from reconv.files import write_bytes, write_csv
+from reconv.report.explain_figures import galleries
+from reconv.report.page import Contents
+from reconv.report.pictures import as_png
+
+
+def write_plots(contents: Contents, out: Path) -> list[Path]:
+    """classes.csv and in pictures/ a PNG file per gallery; returns the pictures."""
+    classes = pd.DataFrame([{"class": one.name, "points": one.difference * 100} for one in contents.verdict.classes])
+    write_csv(out / "classes.csv", classes)
+    found = galleries(contents.explanation, contents.pictures)
+    pictures = {out / "pictures" / f"{name}.png": gallery for name, gallery in found.items()}
+    for path, gallery in pictures.items():
+        write_bytes(path, as_png(gallery.as_picture()))
+    return list(pictures)

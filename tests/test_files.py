@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reconv.artifacts import Budget
+from reconv.errors import DataError
+from reconv.files import (
+    atomic,
+    clear_dir,
+    digest_of,
+    read_json,
+    read_yaml,
+    slug,
+    write_csv,
+    write_json,
+    write_parquet,
+    write_yaml,
+)
+
+
+def test_atomic_makes_folder_and_file() -> None:
+    with atomic(Path("a/b/file.txt")) as temporary:
+        temporary.write_text("new")
+
+    assert Path("a/b/file.txt").read_text() == "new"
+    assert [path.name for path in Path("a/b").iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_failure_leaves_the_old_file_and_nothing_else(failure: type[BaseException]) -> None:
+    path = Path("file.txt")
+    path.write_text("old")
+
+    with pytest.raises(failure), atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        raise failure
+
+    assert path.read_text() == "old"
+    assert list(Path().iterdir()) == [path]
+
+
+def test_the_file_is_not_there_before_the_block_ends() -> None:
+    with atomic(Path("file.txt")) as temporary:
+        temporary.write_text("new")
+        assert not Path("file.txt").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_refuses_what_other_readers_do_not_take(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(Path("file.json"), {"accuracy": value})
+
+    assert list(Path().iterdir()) == []
+
+
+def test_tables_and_yaml_come_back_as_they_were() -> None:
+    table = pd.DataFrame({"trial": [1, 2], "accuracy": [0.25, 0.5]})
+    write_csv(Path("t.csv"), table)
+    write_parquet(Path("t.parquet"), table)
+    write_yaml(Path("best.yaml"), {"values": {"lr": 1e-3, "widths": [4, 8]}})
+
+    pd.testing.assert_frame_equal(pd.read_csv("t.csv"), table)
+    pd.testing.assert_frame_equal(pd.read_parquet("t.parquet"), table)
+    assert read_yaml(Path("best.yaml")) == {"values": {"lr": 1e-3, "widths": [4, 8]}}
+
+
+@pytest.mark.parametrize("read", [read_json, read_yaml, Budget.load])
+def test_missing_file_says_what_makes_it(read) -> None:
+    with pytest.raises(DataError, match="results/x is missing: run `dvc repro`"):
+        read(Path("results/x"))
+
+
+def test_damaged_yaml_says_what_to_delete() -> None:
+    Path("best.yaml").write_text("values: [unclosed")
+
+    with pytest.raises(DataError, match=r"best\.yaml cannot be read"):
+        read_yaml(Path("best.yaml"))
+
+
+def test_clear_dir_empties() -> None:
+    (clear_dir(Path("out")) / "old").write_text("")
+
+    assert list(clear_dir(Path("out")).iterdir()) == []
+
+
+def test_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest_of({"a": 1, "b": [2]}) == digest_of({"b": [2], "a": 1})
+    assert digest_of({"a": 1, "b": [2]}) != digest_of({"a": 1, "b": [3]})
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("fashion-mnist", "fashion-mnist"), ("folder:/a b/ü", "folder-a-b"), ("//", "images")]
+)
+def test_slug_is_a_name_for_files(text: str, name: str) -> None:
+    assert slug(text) == name
