@@ -6,5 +6,5 @@ from reconv.stage import stage
 
 if __name__ == "__main__":
     with stage("fetch") as this:
-        fetched = fetch(this.params.data.source, RAW, this.console.say)
+        fetched = fetch(this.params.data.source, this.params.data.group, RAW, this.console.say)
         this.run.log_params({"source": fetched.source, "digest": fetched.digest})

@@ -1,13 +1,19 @@
 """prepare: data/raw -> packed arrays, a fixed split and a report on the images in data/prepared."""
 
+from reconv.data.gate import in_words
 from reconv.data.packing import prepare
-from reconv.places import PREPARED, RAW
+from reconv.places import PREPARED, RAW, STATE
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_prepared
 
 if __name__ == "__main__":
     with stage("prepare") as this:
-        manifest, report = prepare(this.params.data, RAW, PREPARED)
+        manifest, report = prepare(
+            this.params.data, RAW, PREPARED, STATE / "decoded",
+            lambda done, total: this.console.status(f"{done:,} of {total:,} images decoded"),
+        )  # fmt: skip
+        for finding in report.findings:
+            this.console.say(in_words(finding))
         log_prepared(this.run, manifest, report, PREPARED / "data_report.json")
         counts = " · ".join(f"{count:,} {split}" for split, count in manifest.counts.items())
         shape = "x".join(map(str, manifest.image_shape))

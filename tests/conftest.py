@@ -125,9 +125,9 @@ def make_prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pre
         root = tmp_path_factory.mktemp("data")
         write_images(root / "images", per_class, seed)
         spec = f"folder:{root / 'images'}"
-        fetch(spec, root / "raw", lambda _: None)
+        fetch(spec, None, root / "raw", lambda _: None)
         values = _laid_over(_tiny_values(), {"data.source": spec, **(changes or {})})
-        prepare(Params.model_validate(values).data, root / "raw", root / "prepared")
+        prepare(Params.model_validate(values).data, root / "raw", root / "prepared", root / "decoded", lambda *_: None)
         return PreparedData(root / "prepared")
 
     return make

@@ -66,6 +66,18 @@ class Manifest(Artifact):
         return digest_of(self.model_dump(mode="json"))
 
 
+class DataFinding(Artifact):
+    """Something about the files of images that a user should know."""
+
+    kind: str
+    severity: Literal["error", "warning"]
+    count: int
+    """Of the files that it is about; 0 if it is about none in particular."""
+    text: str
+    files: tuple[str, ...]
+    """The first of them, each with what there is to say of it."""
+
+
 class DataReport(Artifact):
     """data/prepared/data_report.json: what a user should know of the images before training on them."""
 
@@ -77,6 +89,8 @@ class DataReport(Artifact):
     """"train-test" and so on -> images of the second split that stand in the first as well."""
     examples: tuple[tuple[str, int, str, int], ...]
     """The first duplicates across splits: split, index, split, index."""
+    findings: tuple[DataFinding, ...]
+    """Of the gate, where the source is files."""
 
 
 class Energy(Artifact):

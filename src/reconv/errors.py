@@ -13,6 +13,10 @@ class DataError(ReconvError):
     """Images or labels are missing, altered or not usable."""
 
 
+class ImageError(DataError):
+    """One file is no image that can be used. The text goes on from the file's name: "has 0 bytes, must have 1 to …"."""
+
+
 class UnavailableError(ReconvError):
     """Something outside this process (tracking server, Ray cluster, mirror) cannot be reached."""
 

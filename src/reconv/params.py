@@ -35,6 +35,11 @@ class DataParams(Section):
     test: Share
     image_size: Annotated[Integer, Field(ge=8, le=1024)]
     channels: Literal["auto", 1, 3]
+    resize: Literal["crop", "pad", "stretch"]
+    group: Annotated[str, Field(min_length=1)] | None
+    on_bad_image: Literal["quarantine", "fail"]
+    max_bad_share: Annotated[Number, Field(ge=0, lt=1)]
+    allow_leakage: bool
 
 
 class AugmentParams(Section):

@@ -1,8 +1,8 @@
-import hashlib
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,17 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reconv.data import decoding
-from reconv.data.decoding import Channels, decode_all
-from reconv.errors import DataError
+from reconv.data.decoding import Conversion, Header, Resize, decode, read_header
+from reconv.errors import ImageError
 
 SIZE = 8
 
 
-def decode(
-    *paths: Path, channels: Channels = "auto", size: int = SIZE, sums: list[str] | None = None
-) -> NDArray[np.uint8]:
-    sums = sums or [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    return decode_all(Path(), [str(path) for path in paths], sums, size, channels)
+def convert(path: Path, channels: Literal[1, 3] = 3, size: int = SIZE, resize: Resize = "crop") -> NDArray[np.uint8]:
+    return decode(path.read_bytes(), Conversion(size, channels, resize))
 
 
 def save(image: Image.Image, name: str = "image.png", **options: object) -> Path:
@@ -57,38 +54,31 @@ RED = (255, 0, 0)
     ids=lambda value: f"{value.mode}" if isinstance(value, Image.Image) else None,
 )
 def test_every_mode_becomes_grey_or_rgb(image: Image.Image, name: str, expected: list[int]) -> None:
-    pixels = decode(save(image, name))
+    pixels = convert(save(image, name), channels=1 if len(expected) == 1 else 3)
 
     assert pixels.dtype == np.uint8
-    assert pixels.shape == (1, SIZE, SIZE, len(expected))
+    assert pixels.shape == (SIZE, SIZE, len(expected))
     assert (pixels == expected).all()
 
 
 @pytest.mark.parametrize(("name", "options"), [("image.jpg", {"quality": 95}), ("image.webp", {"lossless": True})])
 def test_photographic_formats_are_read(name: str, options: dict[str, object]) -> None:
-    pixels = decode(save(flat("RGB", (200, 100, 50)), name, **options))
+    pixels = convert(save(flat("RGB", (200, 100, 50)), name, **options))
 
-    np.testing.assert_allclose(pixels[0, 0, 0], (200, 100, 50), atol=4)
+    np.testing.assert_allclose(pixels[0, 0], (200, 100, 50), atol=4)
 
 
 def test_palette_with_transparency_is_read() -> None:
     image = flat("RGB", RED).quantize(4)
 
-    pixels = decode(save(image, transparency=bytes([0, 128, 255, 255])))
+    pixels = convert(save(image, transparency=bytes([0, 128, 255, 255])))
 
     assert (pixels == RED).all()
 
 
-def test_one_coloured_image_makes_all_of_them_coloured() -> None:
-    pixels = decode(save(flat("L", 100), "grey.png"), save(flat("RGB", RED), "red.png"))
-
-    assert pixels[0, 0, 0].tolist() == [100, 100, 100]
-    assert pixels[1, 0, 0].tolist() == [255, 0, 0]
-
-
 @pytest.mark.parametrize(("channels", "expected"), [(1, [76]), (3, [255, 0, 0])])
-def test_channels_can_be_asked_for(channels: Channels, expected: list[int]) -> None:
-    assert decode(save(flat("RGB", RED)), channels=channels)[0, 0, 0].tolist() == expected
+def test_channels_can_be_asked_for(channels: Literal[1, 3], expected: list[int]) -> None:
+    assert convert(save(flat("RGB", RED)), channels=channels)[0, 0].tolist() == expected
 
 
 def test_camera_orientation_is_applied() -> None:
@@ -97,7 +87,7 @@ def test_camera_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90° clockwise: the left becomes the top
 
-    turned = decode(save(Image.fromarray(pixels), exif=exif))[0, :, :, 0]
+    turned = convert(save(Image.fromarray(pixels), exif=exif))[:, :, 0]
 
     assert (turned[:4] == 255).all()
     assert (turned[4:] == 0).all()
@@ -107,15 +97,9 @@ def test_shorter_side_is_resized_and_the_centre_kept() -> None:
     wide = np.zeros((16, 48), np.uint8)
     wide[:, 16:32] = 200
 
-    centre = decode(save(Image.fromarray(wide)))[0, :, 1:-1]  # at its sides the filter sees what was cut
+    centre = convert(save(Image.fromarray(wide)))[:, 1:-1]  # at its sides the filter sees what was cut
 
     assert (centre == 200).all()
-
-
-def test_order_is_that_of_the_list() -> None:
-    paths = [save(flat("L", value), f"{value}.png") for value in range(30)]
-
-    assert decode(*paths)[:, 0, 0, 0].tolist() == list(range(30))
 
 
 def truncated() -> Path:
@@ -150,54 +134,81 @@ def png_of_size(width: int, height: int) -> Path:
 
 
 @pytest.mark.parametrize("make", [truncated, no_image, format_that_is_not_allowed, too_many_pixels, bomb])
-@pytest.mark.parametrize("channels", ["auto", 3])
-def test_image_that_cannot_be_used_is_named(make: Callable[[], Path], channels: Channels) -> None:
-    with pytest.raises(DataError, match=r"image\.png (cannot be decoded|has 10001 x 10000 pixels)"):
-        decode(make(), channels=channels)
+def test_image_that_cannot_be_used_is_refused(make: Callable[[], Path]) -> None:
+    with pytest.raises(ImageError, match=r"^(cannot be decoded|has 10001 x 10000 pixels)"):
+        convert(make())
+
+
+@pytest.mark.parametrize("make", [no_image, format_that_is_not_allowed, too_many_pixels, bomb])
+def test_most_of_that_is_known_from_the_header(make: Callable[[], Path]) -> None:
+    with pytest.raises(ImageError, match=r"^(cannot be decoded|has 10001 x 10000 pixels)"):
+        read_header(make().read_bytes())
 
 
 def test_image_below_the_limit_of_pixels_is_read() -> None:
     # 95 million: above the number from which Pillow by itself warns, below ours.
     path = save(Image.new("1", (9_500, 10_000)))
 
-    assert decode(path).shape == (1, SIZE, SIZE, 1)
-
-
-def test_changed_file_is_refused() -> None:
-    path = save(flat("L", 100))
-
-    with pytest.raises(DataError, match=r"image\.png changed since it was listed: run `dvc repro --force fetch`"):
-        decode(path, sums=["0" * 64])
-
-
-def test_missing_file_is_named() -> None:
-    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
-        decode(Path("gone.png"), channels=1, sums=["0" * 64])
-
-
-def test_every_failure_is_told_at_once() -> None:
-    good = save(flat("L", 100), "good.png")
-    for name in ("bad1.png", "bad2.png"):
-        Path(name).write_bytes(b"x")
-
-    with pytest.raises(DataError, match=r"(?s)2 of 3 images cannot be used:.*bad1\.png.*bad2\.png.*Repair or remove"):
-        decode(Path("bad1.png"), good, Path("bad2.png"), channels=1)
-
-
-def test_a_long_list_of_failures_is_cut() -> None:
-    paths = [Path(f"{index:03d}.png") for index in range(25)]
-    for path in paths:
-        path.write_bytes(b"x")
-
-    with pytest.raises(DataError) as refusal:
-        decode(*paths, channels=1)
-
-    assert str(refusal.value).startswith("25 of 25 images cannot be used")
-    assert str(refusal.value).count("cannot be decoded") == 20
+    assert convert(path, channels=1).shape == (SIZE, SIZE, 1)
 
 
 def test_limit_of_pixels_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_PIXELS", 63)
 
-    with pytest.raises(DataError, match="has 8 x 8 pixels, must have at most 63"):
-        decode(save(flat("L", 0)))
+    with pytest.raises(ImageError, match="has 8 x 8 pixels, must have at most 63"):
+        convert(save(flat("L", 0)))
+
+
+@pytest.mark.parametrize(
+    ("image", "is_grey"),
+    [(flat("1", 1), True), (flat("LA", (1, 2)), True), (sixteen_bit(9), True), (flat("RGB", RED), False)],
+    ids=["1", "LA", "16 bit", "RGB"],
+)
+def test_the_header_says_whether_there_are_colours(image: Image.Image, is_grey: bool) -> None:
+    assert read_header(save(image).read_bytes()) == Header(SIZE, SIZE, is_grey)
+
+
+def test_the_header_says_how_large_the_upright_image_is() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    assert read_header(save(Image.new("L", (30, 20)), exif=exif).read_bytes()) == Header(30, 20, is_grey=True)
+
+
+@pytest.mark.parametrize(
+    ("resize", "expected"),
+    [("crop", [200] * 8), ("pad", [0, 0, 50, 200, 200, 50, 0, 0]), ("stretch", [50, 50, 200, 200, 200, 200, 50, 50])],
+)
+def test_what_becomes_of_other_proportions(resize: Resize, expected: list[int]) -> None:
+    wide = np.full((16, 32), 50, np.uint8)
+    wide[:, 8:24] = 200
+
+    row = convert(save(Image.fromarray(wide)), channels=1, resize=resize)
+
+    if resize == "pad":  # 8 x 4 within 8 x 8
+        assert (row[:2] == row[-2:]).all()
+        assert not row[:2].any()
+        np.testing.assert_allclose(row[3, :, 0], [50, 50, 200, 200, 200, 200, 50, 50], atol=40)
+    else:
+        np.testing.assert_allclose(row[4, 1:-1, 0], expected[1:-1], atol=40)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (481, 641)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale_to_nearly_the_same(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], channels: Literal[1, 3]
+) -> None:
+    smooth = Image.effect_noise((12, 9), 60).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    path = save(smooth, "image.jpg", quality=95)
+    drafted = convert(path, channels=channels, size=32)
+    monkeypatch.setattr(decoding, "_DRAFT_TIMES", 10_000)
+    whole = convert(path, channels=channels, size=32)
+
+    assert np.abs(drafted.astype(int) - whole.astype(int)).mean() <= 3
+    assert not np.array_equal(drafted, whole)  # it was another way
+
+
+def test_only_the_first_frame_counts() -> None:
+    path = save(flat("L", 10), "image.gif", save_all=True, append_images=[flat("L", 200)])
+
+    assert (convert(path, channels=1) == 10).all()

@@ -3,16 +3,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from reconv.artifacts import DataReport, Manifest
 from reconv.data.arrays import PreparedData
-from reconv.data.packing import prepare, stratified_choice
+from reconv.data.packing import prepare
 from reconv.data.sources import SOURCES, fetch
 from reconv.errors import DataError
 from reconv.params import DataParams, Params
 
-RAW, PREPARED = Path("raw"), Path("prepared")
+RAW, PREPARED, DECODED = Path("raw"), Path("prepared"), Path("decoded")
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def images(write_image_folder: Callable[..., Path]) -> Path:
 
 
 def fetch_and_prepare(data: DataParams) -> tuple[Manifest, DataReport]:
-    fetch(data.source, RAW, lambda _: None)
-    return prepare(data, RAW, PREPARED)
+    fetch(data.source, data.group, RAW, lambda _: None)
+    return prepare(data, RAW, PREPARED, DECODED, lambda *_: None)
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -100,17 +101,38 @@ def test_every_channel_has_its_own_statistics(images: Path, data: DataParams) ->
     assert len(manifest.mean) == len(manifest.std) == 3
 
 
-def test_duplicates_within_and_across_splits_are_found(images: Path, data: DataParams) -> None:
+def test_copies_stay_in_one_split(images: Path, data: DataParams) -> None:
     for folder in images.iterdir():
-        first, *others = sorted(folder.iterdir())
-        for path in others:
-            shutil.copy(first, path)
+        paths = sorted(folder.iterdir())
+        for first, second in zip(paths[::2], paths[1::2], strict=True):
+            shutil.copy(first, second)
 
-    _, report = fetch_and_prepare(data)
+    manifest, report = fetch_and_prepare(data)
 
-    assert report.duplicates_within == {"train": 30, "validation": 9, "test": 12}
-    assert report.duplicates_across == {"train-validation": 12, "train-test": 15, "validation-test": 15}
-    assert ("train", 0, "validation", 0) in report.examples
+    assert sum(report.duplicates_within.values()) == 30
+    assert set(report.duplicates_across.values()) == {0}
+    assert all(count % 2 == 0 for count in manifest.counts.values())
+    (found,) = (one for one in report.findings if one.kind == "duplicates")
+    assert (found.severity, found.count) == ("warning", 30)
+
+
+def test_leakage_of_a_published_split_is_counted(data: DataParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaking(PublishedSource):
+        def fetch(self, raw: Path, say: Callable[[str], None]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+            names, arrays = super().fetch(raw, say)
+            arrays["test-images.npy"][3] = arrays["train-images.npy"][7]
+            return names, arrays
+
+    monkeypatch.setitem(SOURCES, "published", Leaking())
+
+    _, report = fetch_and_prepare(data.model_copy(update={"source": "published"}))
+
+    assert sum(report.duplicates_across.values()) == 1
+    ((split, index, other, where),) = report.examples
+    assert (other, where) == ("test", 3)
+    packed = PreparedData(PREPARED)
+    images = packed.train.images if split == "train" else packed.validation.images
+    np.testing.assert_array_equal(images[index], packed.test.images[3])
 
 
 def test_class_that_is_too_small_for_the_split_is_named(images: Path, data: DataParams) -> None:
@@ -122,26 +144,26 @@ def test_class_that_is_too_small_for_the_split_is_named(images: Path, data: Data
 
 
 def test_altered_raw_file_is_refused(images: Path, data: DataParams) -> None:
-    fetch(data.source, RAW, lambda _: None)
-    np.save(RAW / "labels.npy", np.zeros(60, np.int64))
+    fetch(data.source, data.group, RAW, lambda _: None)
+    pd.read_parquet(RAW / "images.parquet").assign(label=0).to_parquet(RAW / "images.parquet")
 
-    with pytest.raises(DataError, match=r"labels\.npy is not the file that was fetched"):
-        prepare(data, RAW, PREPARED)
+    with pytest.raises(DataError, match=r"images\.parquet is not the file that was fetched"):
+        prepare(data, RAW, PREPARED, DECODED, lambda *_: None)
 
 
 def test_image_that_changed_after_fetch_is_refused(images: Path, data: DataParams) -> None:
-    fetch(data.source, RAW, lambda _: None)
+    fetch(data.source, data.group, RAW, lambda _: None)
     shutil.copy(images / "left" / "000.png", images / "right" / sorted((images / "right").iterdir())[0].name)
 
     with pytest.raises(DataError, match="changed since it was listed"):
-        prepare(data, RAW, PREPARED)
+        prepare(data, RAW, PREPARED, DECODED, lambda *_: None)
 
 
 def test_raw_of_another_source_is_refused(images: Path, data: DataParams) -> None:
-    fetch(data.source, RAW, lambda _: None)
+    fetch(data.source, data.group, RAW, lambda _: None)
 
     with pytest.raises(DataError, match=r"raw holds folder:images, data\.source names mnist: run `dvc repro fetch`"):
-        prepare(data.model_copy(update={"source": "mnist"}), RAW, PREPARED)
+        prepare(data.model_copy(update={"source": "mnist"}), RAW, PREPARED, DECODED, lambda *_: None)
 
 
 def test_manifest_is_written_last(images: Path, data: DataParams, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +174,7 @@ def test_manifest_is_written_last(images: Path, data: DataParams, monkeypatch: p
 
     monkeypatch.setattr(DataReport, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        prepare(data, RAW, PREPARED)
+        prepare(data, RAW, PREPARED, DECODED, lambda *_: None)
 
     assert not (PREPARED / "manifest.json").exists()
 
@@ -179,12 +201,3 @@ def test_published_test_images_stay_as_they_are(data: DataParams, monkeypatch: p
     np.testing.assert_array_equal(test.labels, published["test-labels.npy"])
     assert manifest.counts == {"train": 30, "validation": 10, "test": 10}
     assert manifest.image_shape == (9, 13, 3)
-
-
-@pytest.mark.parametrize(("share", "num_chosen"), [(0.01, 1), (0.5, 5), (0.99, 9)])
-def test_some_of_each_class_are_chosen_and_never_all(share: float, num_chosen: int) -> None:
-    labels = np.repeat([0, 1], 10)
-
-    chosen = stratified_choice(labels, share, 0, ("a", "b"), "data.test")
-
-    assert np.bincount(labels[chosen]).tolist() == [num_chosen, num_chosen]

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reconv.artifacts import RawSource
-from reconv.data.folder import FolderSource
+from reconv.data.files import FilesSource
 from reconv.data.sources import SOURCES, fetch, source_of, verify_raw
 from reconv.errors import DataError, ParamsError
 
@@ -47,16 +47,18 @@ def say_nothing(_: str) -> None:
 
 @pytest.mark.parametrize("spec", ["fashion", "Fashion-MNIST", "", "folders:x"])
 def test_unknown_source_lists_the_known_ones(spec: str) -> None:
-    with pytest.raises(ParamsError, match=r"must be one of fashion-mnist, mnist, .*svhn or folder:PATH"):
-        source_of(spec)
+    with pytest.raises(
+        ParamsError, match=r"must be one of fashion-mnist, .*svhn, folder:PATH, table:PATH, archive:PATH"
+    ):
+        source_of(spec, None)
 
 
 def test_folder_may_be_in_the_home_folder() -> None:
-    assert source_of("folder:~/images") == FolderSource(Path.home() / "images")
+    assert source_of("folder:~/images", None) == FilesSource("folder", Path.home() / "images", None)
 
 
 def test_what_was_fetched_matches_its_index(published: CountingSource) -> None:
-    fetched = fetch("published", RAW, say_nothing)
+    fetched = fetch("published", None, RAW, say_nothing)
 
     assert RawSource.load(RAW / "source.json") == fetched
     assert fetched.class_names == ("a", "b")
@@ -64,24 +66,24 @@ def test_what_was_fetched_matches_its_index(published: CountingSource) -> None:
 
 
 def test_intact_files_are_not_fetched_again(published: CountingSource) -> None:
-    first = fetch("published", RAW, say_nothing)
+    first = fetch("published", None, RAW, say_nothing)
     said: list[str] = []
 
-    assert fetch("published", RAW, said.append) == first
+    assert fetch("published", None, RAW, said.append) == first
     assert published.num_fetches == 1
     assert said == [f"published: already in {RAW}, checksums match"]
 
 
 def test_altered_file_is_refused_with_a_remedy(published: CountingSource) -> None:
-    fetch("published", RAW, say_nothing)
+    fetch("published", None, RAW, say_nothing)
     np.save(RAW / "train-labels.npy", np.array([7, 7]))
 
     with pytest.raises(DataError, match=r"(?s)train-labels\.npy is not the file that was fetched.*Delete data/raw"):
-        fetch("published", RAW, say_nothing)
+        fetch("published", None, RAW, say_nothing)
 
 
 def test_missing_file_is_refused(published: CountingSource) -> None:
-    fetched = fetch("published", RAW, say_nothing)
+    fetched = fetch("published", None, RAW, say_nothing)
     (RAW / "test-images.npy").unlink()
 
     with pytest.raises(DataError, match=r"test-images\.npy .*no file"):
@@ -89,34 +91,34 @@ def test_missing_file_is_refused(published: CountingSource) -> None:
 
 
 def test_another_source_replaces_the_files(published: CountingSource, write_image_folder: Callable[..., Path]) -> None:
-    fetch("published", RAW, say_nothing)
+    fetch("published", None, RAW, say_nothing)
     (RAW / ".gitignore").write_text("/raw")
 
-    fetched = fetch(f"folder:{write_image_folder(Path('images'), 2)}", RAW, say_nothing)
+    fetched = fetch(f"folder:{write_image_folder(Path('images'), 2)}", None, RAW, say_nothing)
 
     assert {path.name for path in RAW.iterdir()} == {*fetched.files, "source.json", ".gitignore"}
-    assert set(fetched.files) == {"paths.npy", "sha256.npy", "labels.npy"}
+    assert set(fetched.files) == {"images.parquet"}
 
 
 def test_failing_fetch_leaves_nothing_that_looks_complete(published: CountingSource) -> None:
-    fetch("published", RAW, say_nothing)
+    fetch("published", None, RAW, say_nothing)
 
     with pytest.raises(DataError, match="no network"):
-        fetch("failing", RAW, say_nothing)
+        fetch("failing", None, RAW, say_nothing)
 
     assert not (RAW / "source.json").exists()
 
 
 def test_a_folder_is_listed_anew_each_time(write_image_folder: Callable[..., Path]) -> None:
     root = write_image_folder(Path("images"), 2)
-    before = fetch("folder:images", RAW, say_nothing)
+    before = fetch("folder:images", None, RAW, say_nothing)
     (root / "left" / "000.png").rename(root / "right" / "moved.png")
 
-    assert fetch("folder:images", RAW, say_nothing).digest != before.digest
+    assert fetch("folder:images", None, RAW, say_nothing).digest != before.digest
 
 
 def test_same_images_have_the_same_digest(write_image_folder: Callable[..., Path]) -> None:
     for name in ("one", "two"):
         write_image_folder(Path(name), 2)
 
-    assert fetch("folder:one", RAW, say_nothing).digest == fetch("folder:two", RAW, say_nothing).digest
+    assert fetch("folder:one", None, RAW, say_nothing).digest == fetch("folder:two", None, RAW, say_nothing).digest

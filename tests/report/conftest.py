@@ -11,6 +11,7 @@ from reconv.artifacts import (
     Budget,
     ClassDifference,
     Condition,
+    DataFinding,
     DataReport,
     Explanation,
     Finding,
@@ -129,6 +130,15 @@ def data_report() -> DataReport:
         duplicates_within={"train": 1, "validation": 0, "test": 0},
         duplicates_across={"train-test": 2},
         examples=(("train", 0, "test", 1),),
+        findings=(
+            DataFinding(
+                kind="unusable",
+                severity="warning",
+                count=3,
+                text="3 files <of 63>.",
+                files=("a/\\n<b>.png has 0 bytes",),
+            ),
+        ),
     )
 
 

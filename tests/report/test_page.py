@@ -183,6 +183,12 @@ def test_energy_that_was_counted_is_not_marked_as_an_estimate(contents: Contents
     assert "energy of it (Wh)0.500.50" in text  # two seeds of each model
 
 
+def test_what_was_found_in_the_files_is_shown(page: Page) -> None:
+    assert "3 files <of 63>." in page.text
+    assert "the first 1 of 3 files" in page.text
+    assert "a/\\n<b>.png has 0 bytes" in page.text
+
+
 def test_what_the_network_learned_is_shown(page: Page, contents: Contents) -> None:
     assert contents.explanation.text in page.text
     assert set(LEARNED) <= page.ids

@@ -1,74 +1,98 @@
-"""Encoded image files -> arrays of one size. Called by packing for sources that are folders."""
+"""The bytes of an image file -> pixels of one size. Called by listing (the header) and by `decoded`.
 
-import hashlib
+H height, W width, C channels.
+"""
+
 import io
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from reconv.data.folder import FORMATS, MAX_PIXELS, read_image_bytes
-from reconv.errors import DataError
+from reconv.errors import ImageError
 
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+MAX_PIXELS = 100 * 10**6
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
+_UNDECODABLE = (OSError, ValueError, SyntaxError, EOFError, OverflowError, Image.DecompressionBombError)
+_DRAFT_TIMES = 2
+"""A JPEG is decoded at the smallest of its scales that is still so many times the target: the rest is resized well."""
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own guard, by default at another number
+
 Channels = Literal["auto", 1, 3]
+Resize = Literal["crop", "pad", "stretch"]
 
 
-def decode_all(root: Path, paths: list[str], sums: list[str], image_size: int, channels: Channels) -> NDArray[np.uint8]:
-    """Images (N, image_size, image_size, channels) uint8: shorter side resized, centre cropped.
+@dataclass(frozen=True)
+class Header:
+    height: int
+    width: int
+    is_grey: bool
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What every image becomes."""
+
+    image_size: int
+    channels: Literal[1, 3]
+    resize: Resize
+
+
+def read_header(content: bytes) -> Header:
+    """Without decoding. Height and width are those of the upright image.
 
     Raises:
-        DataError: a file cannot be decoded, or changed since it was listed.
+        ImageError: it is none of the formats, or has too many pixels.
     """
-    if channels == "auto":
-        channels = 1 if all(_is_grey(root / path) for path in paths) else 3
-    packed = np.empty((len(paths), image_size, image_size, channels), np.uint8)
-
-    def decode(position: int) -> str | None:
-        try:
-            packed[position] = _decode(root / paths[position], sums[position], image_size, channels)
-        except DataError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
-        failures = [failure for failure in pool.map(decode, range(len(paths))) if failure]
-    if failures:
-        shown = "\n".join(f"  - {failure}" for failure in failures[:20])
-        raise DataError(f"{len(failures)} of {len(paths)} images cannot be used:\n{shown}\nRepair or remove them.")
-    return packed
-
-
-def _is_grey(path: Path) -> bool:
-    with _open(read_image_bytes(path), path) as image:
-        return image.mode in _GREY_MODES
-
-
-def _decode(path: Path, expected_sha256: str, image_size: int, channels: int) -> NDArray[np.uint8]:
-    content = read_image_bytes(path)
-    if hashlib.sha256(content).hexdigest() != expected_sha256:
-        raise DataError(f"{path} changed since it was listed: run `dvc repro --force fetch`")
-    with _open(content, path) as image:
-        try:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
-                upright = Image.fromarray((np.asarray(upright).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
-            plain = upright.convert("L" if channels == 1 else "RGB")
-            resized = ImageOps.fit(plain, (image_size, image_size), Image.Resampling.BILINEAR)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{path} cannot be decoded ({error})") from None
-    return np.asarray(resized, np.uint8).reshape(image_size, image_size, channels)
-
-
-def _open(content: bytes, path: Path) -> Image.Image:
+    image = _opened(content)
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)  # reads the header only
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} cannot be decoded ({error})") from None
+        is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except _UNDECODABLE:
+        is_turned = False
+    height, width = (image.width, image.height) if is_turned else (image.height, image.width)
+    return Header(height, width, image.mode in _GREY_MODES)
+
+
+def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
+    """(image_size, image_size, C): upright, the first frame, transparency left out, 16 bits as their upper 8.
+
+    `crop` resizes the shorter side and keeps the centre, `pad` resizes the longer side and adds black, `stretch` gives
+    up the proportions.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    image = _opened(content)
+    size = (to.image_size, to.image_size)
+    mode = "L" if to.channels == 1 else "RGB"
+    try:
+        if image.format == "JPEG" and image.mode != "CMYK":
+            image.draft(mode, (_DRAFT_TIMES * to.image_size,) * 2)
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
+            upright = Image.fromarray((np.asarray(upright).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+        plain = upright.convert(mode)
+        if to.resize == "crop":
+            resized = ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
+        elif to.resize == "pad":
+            resized = ImageOps.pad(plain, size, Image.Resampling.BILINEAR)
+        else:
+            resized = plain.resize(size, Image.Resampling.BILINEAR)
+    except _UNDECODABLE as error:
+        raise ImageError(f"cannot be decoded ({error})") from None
+    return np.asarray(resized, np.uint8).reshape(to.image_size, to.image_size, to.channels)
+
+
+def _opened(content: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)  # reads the header only
+    except (*_UNDECODABLE, Image.DecompressionBombWarning) as error:
+        reason = "no format that is read" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ImageError(f"cannot be decoded ({reason})") from None
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"{path} has {image.width} x {image.height} pixels, must have at most {MAX_PIXELS:,}")
+        raise ImageError(f"has {image.width} x {image.height} pixels, must have at most {MAX_PIXELS:,}")
     return image

@@ -1,27 +1,28 @@
 """Name or path -> verified raw images in data/raw. Called by the stage `fetch`.
 
-A published set becomes four arrays (train and test, images and labels), the same bytes wherever it came from. A folder
-stays where it is: data/raw then lists its files with their SHA-256. To add a data set, add a row to SOURCES.
+A published set becomes four arrays (train and test, images and labels), the same bytes wherever it came from. Files of
+images stay where they are: data/raw then lists them with their SHA-256. To add a data set, add a row to SOURCES.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from reconv.artifacts import RawSource
-from reconv.data.folder import FolderSource
+from reconv.data.files import LISTED, FilesSource, Kind
 from reconv.data.idx import IdxSource
 from reconv.data.torchvision_sets import TorchvisionSource
 from reconv.errors import DataError, ParamsError
-from reconv.files import sha256_of_file, write_array
+from reconv.files import sha256_of_file, write_array, write_parquet
 
 Say = Callable[[str], None]
 
 
-class Source(Protocol):
+class PublishedSource(Protocol):
     def fetch(self, raw: Path, say: Say) -> tuple[tuple[str, ...], dict[str, NDArray[np.generic]]]:
         """Class names, and the files of data/raw: name -> array.
 
@@ -34,7 +35,7 @@ _FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, PublishedSource] = {
     "fashion-mnist": IdxSource(
         torchvision_name="FashionMNIST",
         debian_package="dataset-fashion-mnist",
@@ -56,48 +57,65 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def source_of(spec: str) -> Source:
-    """The source that `data.source` names.
+def source_of(spec: str, group: str | None) -> PublishedSource | FilesSource:
+    """The source that `data.source` names; `group` is data.group.
 
     Raises:
         ParamsError: no such name.
     """
-    if spec.startswith("folder:"):
-        return FolderSource(Path(spec.removeprefix("folder:")).expanduser())
+    kind, colon, path = spec.partition(":")
+    for known in get_args(Kind):
+        if colon and path and kind == known:
+            return FilesSource(known, Path(path).expanduser(), group)
     if spec not in SOURCES:
+        kinds = ", ".join(f"{known}:PATH" for known in get_args(Kind))
         raise ParamsError(
-            f"data.source is {spec!r}, must be one of {', '.join(SOURCES)} or folder:PATH.\nChange it in params.yaml."
+            f"data.source is {spec!r}, must be one of {', '.join(SOURCES)}, {kinds}.\nChange it in params.yaml."
         )
     return SOURCES[spec]
 
 
-def fetch(spec: str, raw: Path, say: Say) -> RawSource:
+def fetch(spec: str, group: str | None, raw: Path, say: Say) -> RawSource:
     """Make data/raw hold the images that `spec` names; what is there already and intact is kept.
 
     Raises:
         DataError: data/raw was altered, or the images cannot be had.
     """
-    source = source_of(spec)
+    source = source_of(spec, group)
     index = raw / "source.json"
-    if index.exists() and not isinstance(source, FolderSource):
+    if isinstance(source, FilesSource):
+        class_names, table = source.list_files()
+        say(f"{len(table):,} images of {len(class_names)} classes in {source.path}")
+        return _write(spec, raw, class_names, {LISTED: table})
+    if index.exists():
         present = RawSource.load(index)
         if present.source == spec:
             verify_raw(present, raw)
             say(f"{spec}: already in {raw}, checksums match")
             return present
     index.unlink(missing_ok=True)
-    class_names, arrays = source.fetch(raw, say)
-    for name, array in arrays.items():
-        write_array(raw / name, array)
-    for stale in set(raw.iterdir()) - {raw / name for name in arrays}:
+    return _write(spec, raw, *source.fetch(raw, say))
+
+
+def _write(
+    spec: str, raw: Path, class_names: tuple[str, ...], files: Mapping[str, NDArray[np.generic] | pd.DataFrame]
+) -> RawSource:
+    """The files, and last the index of them; what lies there from before goes."""
+    (raw / "source.json").unlink(missing_ok=True)
+    for name, content in files.items():
+        if isinstance(content, pd.DataFrame):
+            write_parquet(raw / name, content)
+        else:
+            write_array(raw / name, content)
+    for stale in set(raw.iterdir()) - {raw / name for name in files}:
         if stale.name != ".gitignore" and stale.is_file():
             stale.unlink()
     fetched = RawSource(
         source=spec,
         class_names=class_names,
-        files={name: sha256_of_file(raw / name) for name in sorted(arrays)},
+        files={name: sha256_of_file(raw / name) for name in sorted(files)},
     )
-    fetched.save(index)
+    fetched.save(raw / "source.json")
     return fetched
 
 

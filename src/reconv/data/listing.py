@@ -1,0 +1,159 @@
+"""Image files with what is known of them before any is decoded. Made by `fetch`, from a folder, an archive or a table.
+
+N files.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reconv.data.decoding import SUFFIXES, Header, read_header
+from reconv.data.storage import Storage
+from reconv.errors import DataError, ImageError
+
+SPLITS = ("train", "validation", "test")
+_SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"} | {
+    name: name for name in ("validation", "test")
+}
+_PATH_COLUMNS, _LABEL_COLUMNS = ("path", "image", "file", "filename"), ("label", "class")
+_NO_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Listing:
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    """(N,), as the following."""
+    splits: tuple[str, ...]
+    """Of SPLITS, or empty where `prepare` has to choose."""
+    groups: tuple[str, ...]
+    """Images of one group stay in one split; empty where it has none."""
+
+    @property
+    def is_split(self) -> bool:
+        return any(self.splits)
+
+
+def list_folder(storage: Storage, where: str, may_be_wrapped: bool) -> Listing:
+    """One sub-folder per class, with or without folders train, validation and test above them; with `may_be_wrapped`
+    all of it may lie in one more folder.
+
+    Raises:
+        DataError: there are less than two classes, or a class without an image.
+    """
+    parts = {name: PurePosixPath(name).parts for name in storage.names()}
+    if may_be_wrapped:
+        parts = _below_the_only_folder(parts)
+    tops = {path[0] for path in parts.values() if len(path) > 1}
+    is_split = bool(tops) and all(top.lower() in _SPLIT_FOLDERS for top in tops)
+    depth = 1 if is_split else 0
+    folders = sorted({path[depth] for path in parts.values() if len(path) > depth + 1})
+    if len(folders) < 2:
+        raise DataError(
+            f"{where} has {len(folders)} class folders, must have at least 2: one sub-folder for each class."
+        )
+    files = sorted(name for name, path in parts.items() if len(path) > depth + 1 and is_named_like_an_image(path[-1]))
+    number = {folder: index for index, folder in enumerate(folders)}
+    labels = np.array([number[parts[name][depth]] for name in files], np.int64)
+    for empty in set(range(len(folders))) - set(labels.tolist()):
+        raise DataError(
+            f"class folder {folders[empty]} of {where} holds no image ({', '.join(sorted(SUFFIXES))}): "
+            "add some or remove it."
+        )
+    splits = tuple(_SPLIT_FOLDERS[parts[name][0].lower()] if is_split else "" for name in files)
+    return Listing(tuple(folders), tuple(files), labels, splits, ("",) * len(files))
+
+
+def list_table(table: pd.DataFrame, where: str, group: str | None) -> Listing:
+    """Columns: path (or image, file, filename), label (or class), and if there are, split and the one named `group`.
+
+    Raises:
+        DataError: a column is missing or a value of it, a path leads out of the table's folder, or one image stands
+            there with two labels.
+    """
+    path, label = (_column(table, names, where) for names in (_PATH_COLUMNS, _LABEL_COLUMNS))
+    columns = {"path": path, "label": label}
+    if "split" in table:
+        columns["split"] = "split"
+    if group is not None:
+        columns["group"] = _column(table, (group,), where)
+    plain = pd.DataFrame({name: table[column] for name, column in columns.items()})
+    for name, column in columns.items():
+        if plain[name].isna().any():
+            row = int(plain[name].isna().to_numpy().argmax())
+            raise DataError(f"{where} has no {column} in row {row + 1}: every row needs one.")
+        plain[name] = plain[name].astype(str)
+    plain = plain.drop_duplicates().sort_values("path", kind="stable")
+    if plain["path"].duplicated().any():
+        twice = plain["path"][plain["path"].duplicated()].iloc[0]
+        raise DataError(f"{where} has {twice} twice, with another label, split or group: correct one of them.")
+    for name in plain["path"]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise DataError(f"{where} names {name!r}: paths are relative to the table's folder and stay within it.")
+    names = sorted(plain["label"].unique().tolist())
+    if len(names) < 2:
+        raise DataError(f"{where} has {len(names)} classes, must have at least 2.")
+    splits = plain["split"].str.lower().map(_SPLIT_FOLDERS) if "split" in plain else pd.Series("", plain.index)
+    if splits.isna().any():
+        raise DataError(
+            f"{where} has the split {plain['split'][splits.isna()].iloc[0]!r}, must be train, validation or test."
+        )
+    number = {name: index for index, name in enumerate(names)}
+    groups = plain["group"] if "group" in plain else pd.Series("", plain.index)
+    return Listing(
+        tuple(names), tuple(plain["path"]), plain["label"].map(number).to_numpy(np.int64), tuple(splits), tuple(groups)
+    )
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the bytes of a file say."""
+
+    sha256: str
+    """Empty where it cannot be read."""
+    header: Header | None
+    problem: str
+    """Why it is no image that can be used, as far as its header tells; empty if it is."""
+
+
+def inspect(storage: Storage, paths: Sequence[str]) -> list[Inspected]:
+    """Read every file once, several at a time."""
+
+    def of_one(path: str) -> Inspected:
+        sha256 = ""
+        try:
+            content = storage.read(path)
+            sha256 = hashlib.sha256(content).hexdigest()
+            return Inspected(sha256, read_header(content), "")
+        except ImageError as error:
+            return Inspected(sha256, None, str(error))
+
+    with ThreadPoolExecutor() as pool:  # files are read, hashed and opened outside the interpreter's lock
+        return list(pool.map(of_one, paths))
+
+
+def is_named_like_an_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES and name.lower() not in _NO_IMAGES
+
+
+def _below_the_only_folder(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Archives often hold one folder that holds everything."""
+    while parts and len({path[0] for path in parts.values()}) == 1 and min(map(len, parts.values())) > 2:
+        parts = {name: path[1:] for name, path in parts.items()}
+    return parts
+
+
+def _column(table: pd.DataFrame, names: Sequence[str], where: str) -> str:
+    for name in names:
+        if name in table:
+            return name
+    raise DataError(
+        f"{where} has the columns {', '.join(map(str, table.columns))}, must have one named {' or '.join(names)}."
+    )

@@ -1,0 +1,182 @@
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from reconv.data.listing import Listing, inspect, list_folder, list_table
+from reconv.data.storage import FolderStorage
+from reconv.errors import DataError
+
+
+def put(path: str, content: bytes | None = None) -> Path:
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        Image.new("L", (4, 4), len(path)).save(file)
+    else:
+        file.write_bytes(content)
+    return file
+
+
+def listed(root: str = "images", may_be_wrapped: bool = False) -> Listing:
+    return list_folder(FolderStorage(Path(root)), root, may_be_wrapped)
+
+
+def test_every_image_is_listed_with_its_class() -> None:
+    for path in ("images/dog/2.png", "images/cat/b/1.PNG", "images/cat/0.jpg"):
+        put(path)
+
+    found = listed()
+
+    assert found.class_names == ("cat", "dog")
+    assert found.paths == ("cat/0.jpg", "cat/b/1.PNG", "dog/2.png")
+    assert found.labels.tolist() == [0, 0, 1]
+    assert not found.is_split
+
+
+def test_hidden_files_and_other_kinds_are_left_out() -> None:
+    for path in ("images/a/1.png", "images/b/1.png", "images/a/folder.png/2.png"):
+        put(path)
+    others = (
+        "images/a/.hidden.png",
+        "images/a/notes.txt",
+        "images/.git/x.png",
+        "images/readme.md",
+        "images/a/Thumbs.db",
+    )
+    for path in others:
+        put(path, b"x")
+
+    assert listed().paths == ("a/1.png", "a/folder.png/2.png", "b/1.png")
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
+def test_folders_of_splits_may_lie_above_the_classes(validation: str) -> None:
+    for split in ("Train", validation, "test"):
+        for name in ("a", "b"):
+            put(f"images/{split}/{name}/1.png")
+
+    found = listed()
+
+    assert found.class_names == ("a", "b")
+    assert sorted(set(found.splits)) == ["test", "train", "validation"]
+    assert dict(zip(found.paths, found.splits, strict=True))["Train/b/1.png"] == "train"
+    assert sorted(found.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_class_named_like_a_split_beside_others_is_a_class() -> None:
+    for name in ("test", "tube"):
+        put(f"images/{name}/1.png")
+
+    assert listed().class_names == ("test", "tube")
+    assert not listed().is_split
+
+
+def test_a_class_that_is_missing_in_a_split_keeps_its_number() -> None:
+    for path in ("train/a/1.png", "train/b/1.png", "train/c/1.png", "test/a/1.png", "test/c/1.png"):
+        put(f"images/{path}")
+
+    found = listed()
+
+    assert found.class_names == ("a", "b", "c")
+    assert dict(zip(found.paths, found.labels.tolist(), strict=True))["test/c/1.png"] == 2
+
+
+def test_all_may_lie_in_one_folder_of_an_archive() -> None:
+    for path in ("data/a/1.png", "data/b/1.png"):
+        put(f"images/{path}")
+
+    assert listed(may_be_wrapped=True).class_names == ("a", "b")
+    with pytest.raises(DataError, match="has 1 class folders"):
+        listed()
+
+
+def test_class_without_images_is_named() -> None:
+    put("images/cat/1.png")
+    put("images/dog/notes.txt", b"no image")
+
+    with pytest.raises(DataError, match="class folder dog of images holds no image"):
+        listed()
+
+
+@pytest.mark.parametrize("paths", [["images/cat/1.png"], ["images/1.png"]])
+def test_fewer_than_two_classes_are_refused(paths: list[str]) -> None:
+    for path in paths:
+        put(path)
+
+    with pytest.raises(DataError, match="class folders, must have at least 2: one sub-folder for each class"):
+        listed()
+
+
+def table(**columns: list[object]) -> Listing:
+    return list_table(pd.DataFrame(columns), "t.csv", None)
+
+
+def test_a_table_names_images_and_classes() -> None:
+    found = table(file=["b.png", "a.png"], **{"class": ["dog", "cat"]}, split=["val", "train"])
+
+    assert found.class_names == ("cat", "dog")
+    assert found.paths == ("a.png", "b.png")
+    assert found.labels.tolist() == [0, 1]
+    assert found.splits == ("train", "validation")
+
+
+def test_images_of_a_table_may_have_groups() -> None:
+    rows = pd.DataFrame({"path": ["1.png", "2.png"], "label": [7, 10], "patient": [3, 3]})
+
+    found = list_table(rows, "t.csv", "patient")
+
+    assert found.groups == ("3", "3")
+    assert found.class_names == ("10", "7")
+
+
+def test_a_row_that_stands_there_twice_counts_once() -> None:
+    assert table(path=["1.png", "1.png", "2.png"], label=["a", "a", "b"]).paths == ("1.png", "2.png")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"picture": ["1.png"], "label": ["a"]}, "has the columns picture, label, must have one named path or image"),
+        ({"path": ["1.png"], "kind": ["a"]}, "must have one named label or class"),
+        ({"path": ["1.png", "2.png"], "label": ["a", None]}, "has no label in row 2"),
+        ({"path": ["1.png", None], "label": ["a", "b"]}, "has no path in row 2"),
+        ({"path": ["1.png", "1.png"], "label": ["a", "b"]}, r"has 1\.png twice, with another label"),
+        ({"path": ["/etc/1.png", "1.png"], "label": ["a", "b"]}, "names '/etc/1.png': paths are relative"),
+        ({"path": ["a/../../1.png", "1.png"], "label": ["a", "b"]}, "stay within it"),
+        ({"path": ["1.png", "2.png"], "label": ["a", "a"]}, "has 1 classes, must have at least 2"),
+        ({"path": ["1.png", "2.png"], "label": ["a", "b"], "split": ["train", "tets"]}, "has the split 'tets'"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused(columns: dict[str, list[object]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        table(**columns)
+
+
+def test_a_group_that_is_no_column_is_refused() -> None:
+    with pytest.raises(DataError, match="must have one named patient"):
+        list_table(pd.DataFrame({"path": ["1.png", "2.png"], "label": ["a", "b"]}), "t.csv", "patient")
+
+
+def test_what_is_wrong_with_a_file_is_said_and_the_others_go_on() -> None:
+    put("images/good.png")
+    put("images/empty.png", b"")
+    put("images/html.png", b"<html>")
+    buffer = io.BytesIO()
+    Image.new("RGB", (5, 3)).save(buffer, "JPEG")
+    put("images/wrong-name.png", buffer.getvalue())
+
+    good, empty, html, jpeg, gone = inspect(
+        FolderStorage(Path("images")), ["good.png", "empty.png", "html.png", "wrong-name.png", "gone.png"]
+    )
+
+    assert (good.problem, jpeg.problem) == ("", "")
+    assert good.header is not None
+    assert (good.header.is_grey, len(good.sha256)) == (True, 64)
+    assert jpeg.header is not None
+    assert (jpeg.header.height, jpeg.header.width, jpeg.header.is_grey) == (3, 5, False)
+    assert empty.problem.startswith("has 0 bytes")
+    assert html.problem == "cannot be decoded (no format that is read)"
+    assert gone.problem == "cannot be read (No such file or directory)"
