@@ -133,6 +133,13 @@ def test_images_that_have_to_be_enlarged_are_said(data: DataParams) -> None:
     assert finding.files == ("007.png is 5 x 10", "008.png is 9 x 7")
 
 
+def test_where_most_images_are_small_they_are_not_named_one_by_one(data: DataParams) -> None:
+    finding = found(table().assign(height=5), data)["small images"]
+
+    assert finding.files == ()
+    assert finding.text.startswith("120 of 120 images have a side of less than data.image_size (8) pixels")
+
+
 def test_classes_that_differ_in_case_alone_are_said(data: DataParams) -> None:
     findings = check(table(), pd.Series("train", range(120)), ("Cat", "cat"), data)
 
@@ -143,8 +150,8 @@ def test_a_long_list_is_cut_in_the_report_and_on_the_terminal(data: DataParams) 
     finding = found(table(2000, problem=dict.fromkeys(range(80), "has 0 bytes")), data)["unusable"]
 
     assert (finding.count, len(finding.files)) == (80, 50)
-    assert in_words(finding).count("\n  - ") == 11
-    assert in_words(finding).endswith("\n  - and 70 more")
+    assert in_words(finding).count("\n  - ") == 6
+    assert in_words(finding).endswith("\n  - and 75 more")
 
 
 @pytest.mark.parametrize(

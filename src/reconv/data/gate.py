@@ -12,7 +12,7 @@ from reconv.artifacts import DataFinding
 from reconv.errors import DataError
 from reconv.params import DataParams
 
-_MAX_NAMED, _MAX_PRINTED = 50, 10
+_MAX_NAMED, _MAX_PRINTED = 50, 5
 _FEW_IMAGES = 20
 _IMBALANCE = 10.0
 
@@ -137,8 +137,12 @@ def _sizes(usable: pd.DataFrame, image_size: int) -> Iterator[DataFinding]:
     small = usable[usable[["height", "width"]].min(axis=1) < image_size]
     if len(small):
         rows = zip(small["path"], small["height"], small["width"], strict=True)
-        named = [f"{path} is {height} x {width}" for path, height, width in rows]
-        text = f"{len(small):,} images have a side of less than data.image_size ({image_size}) pixels and are enlarged."
+        are_rare = len(small) < len(usable) / 2
+        named = [f"{path} is {height} x {width}" for path, height, width in rows] if are_rare else []
+        text = (
+            f"{len(small):,} of {len(usable):,} images have a side of less than data.image_size ({image_size}) pixels "
+            "and are enlarged."
+        )
         yield _finding("small images", "warning", text, named)
 
 

@@ -120,9 +120,10 @@ def _answers(answers: Sequence[Answer], images_AHWC: Pixels, cams_AHW: NDArray[n
 
 def _in_words(answer: Answer) -> str:
     actual, predicted = (_escaped(name) for name in (answer.actual, answer.predicted))
+    confidence = ">99.9%" if answer.confidence > 0.999 else f"{answer.confidence:.1%}"
     if answer.actual == answer.predicted:
-        return f"{actual}<br>right ({answer.confidence:.0%})"
-    return f"{actual}<br>not {predicted} ({answer.confidence:.0%})"
+        return f"{actual}<br>right ({confidence})"
+    return f"{actual}<br>not {predicted} ({confidence})"
 
 
 def _escaped(name: str) -> str:
