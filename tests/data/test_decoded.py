@@ -1,28 +1,19 @@
 import hashlib
+import os
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from reconv.data import decoded as module
 from reconv.data.decoded import DecodedImages
 from reconv.data.decoding import Conversion
-from reconv.data.storage import FolderStorage
+from reconv.data.storage import ArchiveStorage, FolderStorage
 from reconv.errors import DataError
 
 ROOT, STATE = Path("images"), Path("decoded")
 TO = Conversion(8, 1, "crop")
-
-
-class CountingStorage(FolderStorage):
-    def __init__(self) -> None:
-        super().__init__(ROOT)
-        self.num_reads = 0
-
-    def read(self, name: str) -> bytes:
-        self.num_reads += 1
-        return super().read(name)
 
 
 def put(value: int) -> str:
@@ -37,10 +28,10 @@ def sums(names: list[str]) -> list[str]:
 
 
 def decode(names: list[str], to: Conversion = TO) -> tuple[DecodedImages, int]:
-    """And how many files were read for it."""
-    storage, decoded = CountingStorage(), DecodedImages(STATE, to)
-    decoded.add(storage, names, sums(names), lambda *_: None)
-    return decoded, storage.num_reads
+    """And how many were decoded for it."""
+    decoded, said = DecodedImages(STATE, to), [(0, 0)]
+    decoded.add(FolderStorage(ROOT), names, sums(names), lambda *at: said.append(at))
+    return decoded, said[-1][1]
 
 
 def brightness(decoded: DecodedImages, names: list[str]) -> list[int]:
@@ -50,10 +41,10 @@ def brightness(decoded: DecodedImages, names: list[str]) -> list[int]:
 def test_every_image_is_decoded_once() -> None:
     names = [put(value) for value in range(50)]
 
-    first, num_read = decode(names)
-    again, num_read_again = decode(names)
+    first, num_decoded = decode(names)
+    again, num_decoded_again = decode(names)
 
-    assert (num_read, num_read_again) == (50, 0)
+    assert (num_decoded, num_decoded_again) == (50, 0)
     assert brightness(first, names) == brightness(again, names) == list(range(50))
 
 
@@ -61,9 +52,9 @@ def test_new_images_cost_their_own_time_alone() -> None:
     names = [put(value) for value in range(20)]
     decode(names[:18])
 
-    decoded, num_read = decode(names[::-1])
+    decoded, num_decoded = decode(names[::-1])
 
-    assert num_read == 2
+    assert num_decoded == 2
     assert brightness(decoded, names) == list(range(20))
 
 
@@ -71,9 +62,9 @@ def test_copies_are_decoded_once() -> None:
     name = put(7)
     (ROOT / "copy.png").write_bytes((ROOT / name).read_bytes())
 
-    decoded, num_read = decode([name, "copy.png"])
+    decoded, num_decoded = decode([name, "copy.png"])
 
-    assert num_read == 1
+    assert num_decoded == 1
     assert brightness(decoded, [name, "copy.png"]) == [7, 7]
 
 
@@ -81,9 +72,9 @@ def test_another_conversion_has_images_of_its_own() -> None:
     names = [put(value) for value in range(3)]
     decode(names)
 
-    decoded, num_read = decode(names, Conversion(16, 3, "pad"))
+    decoded, num_decoded = decode(names, Conversion(16, 3, "pad"))
 
-    assert num_read == 3
+    assert num_decoded == 3
     assert decoded.pixels.shape == (3, 16, 16, 3)
 
 
@@ -95,9 +86,9 @@ def test_a_torn_end_is_never_taken_for_an_image(torn: tuple[str, int]) -> None:
     with path.open("ab") as file:
         file.write(bytes([255] * torn[1]))
 
-    decoded, num_read = decode(names)
+    decoded, num_decoded = decode(names)
 
-    assert num_read == 4
+    assert num_decoded == 4
     assert brightness(decoded, names) == list(range(10))
 
 
@@ -107,9 +98,9 @@ def test_what_was_lost_of_the_pixels_is_decoded_again() -> None:
     (path,) = STATE.glob("*/pixels")
     path.write_bytes(path.read_bytes()[: 7 * 64 + 5])
 
-    decoded, num_read = decode(names)
+    decoded, num_decoded = decode(names)
 
-    assert num_read == 3
+    assert num_decoded == 3
     assert brightness(decoded, names) == list(range(10))
 
 
@@ -117,17 +108,15 @@ def test_an_interruption_loses_one_chunk_at_most(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "_CHUNK_BYTES", 64 * 4)
     names = [put(value) for value in range(10)]
 
-    class Interrupted(CountingStorage):
-        def read(self, name: str) -> bytes:
-            if name == names[9]:
-                raise KeyboardInterrupt
-            return super().read(name)
+    def interrupt(done: int, _: int) -> None:
+        if done == 8:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        DecodedImages(STATE, TO).add(Interrupted(), names, sums(names), lambda *_: None)
+        DecodedImages(STATE, TO).add(FolderStorage(ROOT), names, sums(names), interrupt)
 
-    decoded, num_read = decode(names)
-    assert num_read == 2
+    decoded, num_decoded = decode(names)
+    assert num_decoded == 2
     assert brightness(decoded, names) == list(range(10))
 
 
@@ -149,10 +138,10 @@ def test_what_cannot_be_decoded_is_named_and_not_tried_again() -> None:
     (ROOT / "cut.png").write_bytes((ROOT / "cut.png").read_bytes()[:-500])
     names.append("cut.png")
 
-    decoded, num_read = decode(names)
-    again, num_read_again = decode(names)
+    decoded, num_decoded = decode(names)
+    again, num_decoded_again = decode(names)
 
-    assert (num_read, num_read_again) == (3, 0)
+    assert (num_decoded, num_decoded_again) == (3, 0)
     assert list(decoded.problems) == list(again.problems) == sums(["cut.png"])
     assert decoded.problems[sums(["cut.png"])[0]].startswith("cannot be decoded (")
     assert brightness(again, names[:2]) == [1, 2]
@@ -167,15 +156,33 @@ def test_a_file_that_changed_since_it_was_listed_is_refused() -> None:
         DecodedImages(STATE, TO).add(FolderStorage(ROOT), [name], listed, lambda *_: None)
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folder", "gztar"])
+def test_processes_decode_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     names = [put(value) for value in range(100)]
-    decode(names)
-    (path,) = STATE.glob("*/pixels")
-    content = path.read_bytes()
-    path.unlink()
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    (ROOT / "bad.png").write_bytes(b"<html>")
+    names.append("bad.png")
+    alone, _ = decode(names)
+    content = alone.pixels.tobytes()
+    shutil.rmtree(STATE)
+    monkeypatch.setattr(module, "_FEW_IMAGES", 10)
+    if kind == "folder":
+        together, _ = decode(names)
+    else:
+        archive = Path(shutil.make_archive("packed", kind, ROOT))
+        together = DecodedImages(STATE, TO)
+        with ArchiveStorage(archive) as storage:
+            together.add(storage, [f"./{name}" for name in names], sums(names), lambda *_: None)
 
-    decode(names)
+    assert together.pixels.tobytes() == content
+    assert together.problems == alone.problems != {}
 
-    assert path.read_bytes() == content
-    assert np.frombuffer(content, np.uint8).reshape(100, -1)[:, 0].tolist() == list(range(100))
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [put(value) for value in range(20)]
+    monkeypatch.setattr(module, "_FEW_IMAGES", 10)
+    monkeypatch.setattr(module, "_open", os.abort)
+
+    with pytest.raises(DataError, match="a process that decoded images died"):
+        DecodedImages(STATE, TO).add(FolderStorage(ROOT), names, sums(names), lambda *_: None)

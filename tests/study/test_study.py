@@ -57,6 +57,13 @@ def test_what_is_written_can_be_drawn(outcome: StudyOutcome, tmp_path: Path) -> 
         plot = pd.read_csv(tmp_path / "plots" / f"{x}.csv")
         assert list(plot.columns) == [x, "cnn", "feedforward"]
         assert plot.notna().all(axis=None)
+    for measure in ("parameters", "multiply_adds", "step_ms"):
+        plot = pd.read_csv(tmp_path / "plots" / f"{measure}.csv")
+        assert list(plot.columns) == ["pixels", "cnn", "feedforward"]
+        assert len(plot) == 2
+    variants = pd.read_csv(tmp_path / "plots" / "variants.csv")
+    assert {"cnn, base", "cnn, permuted", "feedforward, permuted"} <= set(variants["training"])
+    assert not variants["training"].str.contains("share").any()
 
 
 def test_a_study_that_is_not_enabled_is_empty(params: Params, tmp_path: Path) -> None:

@@ -72,10 +72,10 @@ def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
     try:
         if image.format == "JPEG" and image.mode != "CMYK":
             image.draft(mode, (_DRAFT_TIMES * to.image_size,) * 2)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
-            upright = Image.fromarray((np.asarray(upright).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
-        plain = upright.convert(mode)
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
+            image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+        plain = image.convert(mode)
         if to.resize == "crop":
             resized = ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
         elif to.resize == "pad":

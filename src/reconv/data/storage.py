@@ -24,7 +24,7 @@ _MAX_UNPACKED_BYTES_EACH = 200  # of a byte of a compressed archive
 
 
 class Storage(Protocol):
-    """To be used in a `with` statement, which closes it."""
+    """To be used in a `with` statement, which closes it. Pickled, it is opened anew where it arrives."""
 
     def __enter__(self) -> Self: ...
 
@@ -97,8 +97,9 @@ class ArchiveStorage:
     def __init__(self, path: Path) -> None:
         with ExitStack() as opened:
             try:
-                members_of = _members_of_zip if zipfile.is_zipfile(path) else _members_of_tar
-                self._members = members_of(path, opened)
+                self._plain = _unpacked(path, opened)
+                members_of = _members_of_zip if zipfile.is_zipfile(self._plain) else _members_of_tar
+                self._members = members_of(self._plain, opened)
             except (OSError, EOFError, *_BROKEN) as error:
                 raise DataError(
                     f"{path} cannot be read as a zip or tar archive ({error}): correct data.source or the file."
@@ -109,6 +110,9 @@ class ArchiveStorage:
                         f"{path} holds {name!r}, which leads out of it: an honest archive has no such name."
                     )
             self._opened = opened.pop_all()
+
+    def __reduce__(self) -> tuple[type, tuple[Path]]:
+        return type(self), (self._plain,)
 
     def __enter__(self) -> Self:
         return self
@@ -153,11 +157,7 @@ def _members_of_zip(path: Path, opened: ExitStack) -> dict[str, _Member]:
 
 
 def _members_of_tar(path: Path, opened: ExitStack) -> dict[str, _Member]:
-    file: IO[bytes] = opened.enter_context(path.open("rb"))
-    if file.read(2) == b"\x1f\x8b":
-        file = opened.enter_context(tempfile.TemporaryFile(prefix="reconv-"))  # noqa: SIM115
-        _unpack(path, file)
-    file.seek(0)
+    file = opened.enter_context(path.open("rb"))
     members = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
@@ -175,14 +175,20 @@ def _read_at(file: IO[bytes], size: int, offset: int) -> bytes:
     return os.pread(file.fileno(), size, offset)
 
 
-def _unpack(path: Path, to: IO[bytes]) -> None:
+def _unpacked(path: Path, opened: ExitStack) -> Path:
+    """The archive itself, or a temporary one that is not compressed."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path
     most = _MAX_UNPACKED_BYTES_EACH * path.stat().st_size
+    plain = opened.enter_context(tempfile.NamedTemporaryFile(prefix="reconv-", suffix=".tar"))  # noqa: SIM115
     with gzip.open(path) as packed:
         while chunk := packed.read(2**20):
-            to.write(chunk)
-            if to.tell() > most:
+            plain.write(chunk)
+            if plain.tell() > most:
                 raise DataError(f"{path} unpacks to more than {most:,} bytes: images do not compress like that.")
-    to.flush()
+    plain.flush()
+    return Path(plain.name)
 
 
 def _check_size(size: int) -> None:

@@ -5,9 +5,8 @@ N images, H height, W width, C channels; K channels, h, w of the last block's ou
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization" (ICCV 2017), with
 the gradient left at its place instead of averaged over all: Draelos & Carin, "Use HiResCAM instead of Grad-CAM for
 faithful explanations" (arXiv 2011.08891, 2020). Where channels are averaged before the classes both are the same.
-Behind
-a flattened layer a channel means something else at every place, and with the average 7 of Fashion-MNIST's 20 pictures
-were empty.
+Behind a flattened layer a channel means something else at every place, and with the average 7 of Fashion-MNIST's 20
+pictures were empty.
 """
 
 import torch
