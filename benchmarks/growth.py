@@ -164,7 +164,7 @@ def _prepare(folder: Path, _: str) -> float:
 
     params = load_params().data.model_copy(update={"source": SOURCE})
     began = time.perf_counter()
-    prepare(params, folder / "raw", folder / "prepared")
+    prepare(params, folder / "raw", folder / "prepared", folder / "decoded", lambda *_: None)
     return time.perf_counter() - began
 
 

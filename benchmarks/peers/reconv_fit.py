@@ -55,7 +55,7 @@ def main() -> None:
             print(json.dumps({**report, "images_per_second": result.images_per_second}), flush=True)
 
         prepared = Path(folder) / "prepared"
-        prepare(params.data, ROOT / "data" / "raw", prepared)
+        prepare(params.data, ROOT / "data" / "raw", prepared, Path(folder) / "decoded", lambda *_: None)
         data = PreparedData(prepared)
         count = arguments.train_images
         train = Split(data.development.images[:count], data.development.labels[:count])

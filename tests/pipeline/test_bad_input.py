@@ -47,8 +47,8 @@ def test_a_folder_that_is_not_there_is_named(project, run_stage):
 
 def test_an_altered_raw_file_is_named_with_the_remedy(project, run_stage):
     assert run_stage("fetch").returncode == 0
-    (project / "data" / "raw" / "labels.npy").write_bytes(b"altered")
-    assert_stopped(run_stage("prepare"), "labels.npy", "SHA-256", "Delete data/raw")
+    (project / "data" / "raw" / "images.parquet").write_bytes(b"altered")
+    assert_stopped(run_stage("prepare"), "images.parquet", "SHA-256", "Delete data/raw")
     assert not (project / "data" / "prepared" / "manifest.json").exists()
 
 

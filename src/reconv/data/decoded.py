@@ -103,8 +103,8 @@ class DecodedImages:
 
 
 class _Decoders:
-    """A process per core, since Pillow decodes JPEGs within the interpreter's lock: two threads are 1.3 times as fast as
-    one, two processes twice. For a few images none: to start them takes as long as to decode those."""
+    """A process per core, since Pillow decodes JPEGs within the interpreter's lock: two threads are 1.3 times as fast
+    as one, two processes twice. For a few images none: to start them takes as long as to decode those."""
 
     def __init__(self, storage: Storage, conversion: Conversion, num_images: int) -> None:
         self._arguments = storage, conversion
