@@ -209,7 +209,9 @@ def _evaluate(folder: Path, _: str) -> float:
     manifest = Manifest.load(prepared / "manifest.json")
     counts = {**manifest.counts, "test": manifest.counts["train"] + manifest.counts["validation"]}
     manifest.model_copy(update={"counts": counts}).save(all_of_them / "manifest.json")
-    cost = TrainingCost(device_seconds=(0.0,), wall_seconds=0, images_per_second=0, device="cpu", precision="32-true")
+    cost = TrainingCost(
+        device_seconds=(0.0,), energy=None, wall_seconds=0, images_per_second=0, device="cpu", precision="32-true"
+    )
     data = PreparedData(all_of_them)
     params = load_params().evaluate.model_copy(update={"latency_batch_sizes": [1]})
     began = time.perf_counter()

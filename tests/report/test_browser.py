@@ -13,7 +13,7 @@ from reconv.report.page import Contents, render
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
-NUM_FIGURES = 16
+NUM_FIGURES, NUM_GALLERIES = 11, 5
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_it_opens_from_the_disk_without_an_error_or_a_request(browser: Browser, 
 def test_every_figure_is_drawn(browser: Browser, html: Path, size: tuple[int, int]) -> None:
     page, _ = opened(browser, html, size=size)
 
-    figures = page.locator("figure")
+    figures = page.locator("figure:not(.gallery)")
     assert figures.count() == NUM_FIGURES
     for index in range(NUM_FIGURES):
         drawing = figures.nth(index).locator(".main-svg").first
@@ -65,6 +65,21 @@ def test_every_figure_is_drawn(browser: Browser, html: Path, size: tuple[int, in
         assert min(box["width"], box["height"]) > 100
         assert figures.nth(index).locator(".trace, .points, .hm, .errorbars, .imagelayer image").count() > 0
         assert figures.nth(index).get_attribute("aria-label")
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_every_picture_is_shown_with_its_title(browser: Browser, html: Path, size: tuple[int, int]) -> None:
+    page, _ = opened(browser, html, size=size)
+
+    galleries = page.locator("figure.gallery")
+    assert galleries.count() == NUM_GALLERIES
+    for index in range(NUM_GALLERIES):
+        assert galleries.nth(index).get_attribute("aria-label")
+    shown = page.eval_on_selector_all(
+        ".gallery img", "all => all.map(one => [one.complete && one.naturalWidth, one.clientWidth, one.alt])"
+    )
+    assert len(shown) == 3 + 12 + 2 + 6 + 5
+    assert all(natural > 0 and width > 30 and title for natural, width, title in shown)
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(browser: Browser, html: Path) -> None:
@@ -79,7 +94,10 @@ def test_text_in_figures_can_be_read_in_both_schemes(browser: Browser, html: Pat
         page.wait_for_timeout(300)
 
         back = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        texts = page.eval_on_selector_all(".xtick text", "all => all.map(one => getComputedStyle(one).fill)")
+        texts = page.eval_on_selector_all(
+            ".xtick text, .ytick text, .xtitle, .legendtext, .annotation-text",
+            "all => all.map(one => getComputedStyle(one).fill)",
+        )
         assert texts
         assert min(contrast(text, back) for text in texts) > 4.5  # WCAG 2.2, level AA
 

@@ -18,7 +18,6 @@ from reconv.params import ReportParams
 from reconv.places import EXPLAIN, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
 from reconv.report import study_figures
 from reconv.report.bill import Item, bill, of_one_seed
-from reconv.report.explain_figures import galleries
 from reconv.report.figures import (
     class_differences,
     confusion_matrices,
@@ -27,6 +26,7 @@ from reconv.report.figures import (
     reliability_diagrams,
     search_trials,
 )
+from reconv.report.galleries import galleries
 
 _TEMPLATES = Path(__file__).parent
 
@@ -90,7 +90,6 @@ def render(contents: Contents, params: ReportParams) -> str:
         "curves": learning_curves(contents.curves),
         "trials": search_trials(contents.trials),
         "confusion": confusion_matrices(contents.confusion, contents.manifest.class_names),
-        **{name: gallery.as_figure() for name, gallery in galleries(contents.explanation, contents.pictures).items()},
     }
     if contents.study.enabled:
         figures |= _of_study(contents.study_tables)
@@ -98,6 +97,7 @@ def render(contents: Contents, params: ReportParams) -> str:
         contents=contents,
         verdict=contents.verdict,
         figures={name: _as_html(name, figure) for name, figure in figures.items()},
+        galleries=galleries(contents.explanation, contents.pictures),
         plotly=get_plotlyjs(),
         bill=bill(contents.verdict, contents.costs, contents.metrics, contents.study, params),
         seeds={model: of_one_seed(model, cost, params) for model, cost in contents.costs.items()},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from reconv.files import write_bytes, write_csv
-from reconv.report.explain_figures import galleries
+from reconv.report.galleries import galleries
 from reconv.report.page import Contents
 from reconv.report.pictures import as_png
 

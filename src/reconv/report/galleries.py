@@ -1,16 +1,13 @@
-"""Pictures of what the network learned, from results/explain: as figures of the page and as plain pictures."""
+"""Pictures of what the network learned, from results/explain: for the page and for `dvc plots`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.subplots import make_subplots
 
 from reconv.artifacts import Answer, Explanation
-from reconv.report.figures import styled
 from reconv.report.pictures import (
     Pixels,
     as_data_uri,
@@ -22,33 +19,23 @@ from reconv.report.pictures import (
 )
 
 _WIDTH = 900
-"""Of the page in pixels, which a row of pictures shares."""
-_TITLE_HEIGHT = 36
+"""Of a row of pictures, in pixels."""
 
 
 @dataclass(frozen=True)
 class Gallery:
+    """Pictures in rows. They are no plots: a browser shows them as they are, with fewer columns where it is narrow."""
+
     pictures: Sequence[Pixels]
     titles: Sequence[str]
-    """In plotly's markup."""
+    """Of one or two lines."""
     columns: int
+    narrow_columns: int
 
-    def as_figure(self) -> go.Figure:
-        """Every picture with its title above."""
-        rows = -(-len(self.pictures) // self.columns)
-        height, width = self.pictures[0].shape[:2]
-        row_height = _TITLE_HEIGHT + _WIDTH / self.columns * height / width
-        figure = make_subplots(
-            rows=rows, cols=self.columns, subplot_titles=self.titles, horizontal_spacing=0.02,
-            vertical_spacing=_TITLE_HEIGHT / (row_height * rows),
-        )  # fmt: skip
-        for index, picture in enumerate(self.pictures):
-            row, column = divmod(index, self.columns)
-            figure.add_trace(go.Image(source=as_data_uri(picture), hoverinfo="skip"), row=row + 1, col=column + 1)
-        figure.update_xaxes(visible=False, constrain="domain")
-        figure.update_yaxes(visible=False, constrain="domain")
-        figure.update_annotations(font_size=11)
-        return styled(figure, height=round(_TITLE_HEIGHT + row_height * rows))
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """Title and data URI of each."""
+        return [(title, as_data_uri(picture)) for title, picture in zip(self.titles, self.pictures, strict=True)]
 
     def as_picture(self) -> Pixels:
         """(height, width, 4), without titles: about as wide as the page."""
@@ -66,7 +53,7 @@ def galleries(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) ->
         found["patches"] = _patches(explanation, pictures)
         found["answers"] = _answers(explanation.answers, pictures["answers"], pictures["cams"])
     if explanation.mistakes:
-        found["mistakes"] = Gallery([*pictures["mistakes"]], [_in_words(one) for one in explanation.mistakes], 4)
+        found["mistakes"] = Gallery([*pictures["mistakes"]], [_in_words(one) for one in explanation.mistakes], 4, 2)
     return found
 
 
@@ -83,6 +70,7 @@ def _filters(explanation: Explanation, weights_OCkk: NDArray[np.floating]) -> Ga
         [draw(weights_OCkk[i, 0] if is_grey else weights_OCkk[i].transpose(1, 2, 0)) for i in order],
         [names.get(explanation.filters[i].label, explanation.filters[i].label) for i in order],
         8,
+        4,
     )
 
 
@@ -92,6 +80,7 @@ def _edges(images_NHWC: Pixels, edges_NHW: NDArray[np.floating], sobel_NHW: NDAr
     return Gallery(
         [*images_NHWC, *(stretched(values_HW[..., None]) for values_HW in (*edges_NHW, *sobel_NHW))],
         ["image"] * count + ["edge filters"] * count + ["Sobel"] * count,
+        count,
         count,
     )
 
@@ -103,7 +92,7 @@ def _patches(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) -> 
         patches_CPppc = pictures[f"patches-{number}"]
         mosaics.append(sheet([*patches_CPppc.reshape(-1, *patches_CPppc.shape[2:])], patches_CPppc.shape[1]))
         titles.append(f"layer {number}: sees {layer.sees} × {layer.sees} pixels")
-    return Gallery(mosaics, titles, min(len(mosaics), 4))
+    return Gallery(mosaics, titles, min(len(mosaics), 4), 1)
 
 
 def _answers(answers: Sequence[Answer], images_AHWC: Pixels, cams_AHW: NDArray[np.floating]) -> Gallery:
@@ -115,17 +104,12 @@ def _answers(answers: Sequence[Answer], images_AHWC: Pixels, cams_AHW: NDArray[n
         ],
         [_in_words(one) for one in answers],
         4,
+        2,
     )
 
 
 def _in_words(answer: Answer) -> str:
-    actual, predicted = (_escaped(name) for name in (answer.actual, answer.predicted))
     confidence = ">99.9%" if answer.confidence > 0.999 else f"{answer.confidence:.1%}"
     if answer.actual == answer.predicted:
-        return f"{actual}<br>right ({confidence})"
-    return f"{actual}<br>not {predicted} ({confidence})"
-
-
-def _escaped(name: str) -> str:
-    """Class names are not markup to plotly either."""
-    return name.replace("&", "&amp;").replace("<", "&lt;")
+        return f"{answer.actual}\nright ({confidence})"
+    return f"{answer.actual}\nnot {answer.predicted} ({confidence})"
