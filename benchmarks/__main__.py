@@ -16,6 +16,7 @@ BENCHMARKS = (
     "growth",
     "verdict",
     "report",
+    "own_images",
     "gpu",
 )
 

@@ -17,14 +17,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from benchmarks.measure import OURS, ROOT, Effort, Row
+from benchmarks.measure import OURS, ROOT, Effort, PeakMemory, Row, own_bytes
 
 TITLE = "Growth: seconds per image and the process's own memory, from 10,000 to a million images, from 28 to 224 pixels"
 SOURCE = "mnist"  # of the raw files; any published set's name will do
@@ -131,31 +130,11 @@ def _run_step(step: str, folder: Path, model: str) -> tuple[float, float]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    peak = 0
-
-    def sample() -> None:
-        nonlocal peak
-        while process.returncode is None:
-            peak = max(peak, _own_bytes(process.pid))
-            time.sleep(0.02)
-
-    sampler = threading.Thread(target=sample, daemon=True)
-    sampler.start()
-    said, complaints = process.communicate()
-    sampler.join()
+    with PeakMemory(process.pid, every_seconds=0.02, bytes_of=own_bytes) as memory:
+        said, complaints = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{step} ended with {process.returncode}:\n{complaints[-3000:]}")
-    return float(json.loads(said.splitlines()[-1])["seconds"]), float(peak)
-
-
-def _own_bytes(pid: int) -> int:
-    """Anonymous pages of a process; 0 if it has ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    line = next((line for line in status.splitlines() if line.startswith("RssAnon:")), "RssAnon: 0 kB")
-    return int(line.split()[1]) * 1024
+    return float(json.loads(said.splitlines()[-1])["seconds"]), float(memory.peak_bytes)
 
 
 def _prepare(folder: Path, _: str) -> float:

@@ -157,10 +157,13 @@ def _kill_tree(pid: int) -> None:
 
 
 class PeakMemory:
-    """Samples the proportional set size of a process and all below it."""
+    """Samples what a process and all below it use: their proportional set size, or what else `bytes_of` says."""
 
-    def __init__(self, pid: int | None = None, every_seconds: float = 0.5) -> None:
+    def __init__(
+        self, pid: int | None = None, every_seconds: float = 0.5, bytes_of: Callable[[int], int] | None = None
+    ) -> None:
         self.peak_bytes = 0
+        self._bytes_of = bytes_of or tree_bytes
         self._pid = pid or os.getpid()
         self._every = every_seconds
         self._over = threading.Event()
@@ -176,7 +179,7 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while True:
-            self.peak_bytes = max(self.peak_bytes, tree_bytes(self._pid))
+            self.peak_bytes = max(self.peak_bytes, self._bytes_of(self._pid))
             if self._over.wait(self._every):
                 return
 
@@ -195,6 +198,25 @@ def tree_bytes(pid: int) -> int:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return total
+
+
+def own_bytes(pid: int) -> int:
+    """Anonymous pages of a process and all below it: mapped files are given back when memory is short."""
+    try:
+        parent = psutil.Process(pid)
+        pids = [pid, *(child.pid for child in parent.children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return 0
+    return sum(_anonymous_bytes(one) for one in pids)
+
+
+def _anonymous_bytes(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:  # it has ended
+        return 0
+    line = next((line for line in status.splitlines() if line.startswith("RssAnon:")), "RssAnon: 0 kB")
+    return int(line.split()[1]) * 1024
 
 
 def machine() -> dict[str, Any]:
