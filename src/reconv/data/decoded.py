@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,8 @@ from reconv.data.storage import Storage
 from reconv.errors import DataError, ImageError
 from reconv.files import digest_of, read_json, sha256_of_file, write_json
 
-_CHUNK_BYTES = 32 * 2**20  # of pixels in memory at once
+_CHUNK_BYTES = 8 * 2**20  # of pixels that are written at once
+_WINDOW = 20_000  # images whose names wait in memory
 _SUM_BYTES = 32
 _FEW_IMAGES, _PER_MESSAGE = 400, 16
 Say = Callable[[int, int], None]
@@ -61,11 +63,14 @@ class DecodedImages:
         per_chunk = max(1, _CHUNK_BYTES // int(np.prod(self._shape)))
         pending, done = list(missing.items()), 0
         with _Decoders(storage, self._conversion, len(pending)) as decoders:
-            for start in range(0, len(pending), per_chunk):
-                chunk = pending[start : start + per_chunk]
-                self._append(chunk, decoders.decode(chunk))
-                done += len(chunk)
-                say(done, len(pending))
+            for start in range(0, len(pending), _WINDOW):
+                window = pending[start : start + _WINDOW]
+                outcomes = decoders.decode(window)  # goes on while what there is already is written
+                for at in range(0, len(window), per_chunk):
+                    chunk = window[at : at + per_chunk]
+                    self._append(chunk, islice(outcomes, len(chunk)))
+                    done += len(chunk)
+                    say(done, len(pending))
 
     def rows(self, sums: Sequence[str]) -> NDArray[np.int64]:
         """Where each of them is in `pixels`; all of them have to be."""
@@ -120,13 +125,13 @@ class _Decoders:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def decode(self, chunk: Sequence[tuple[str, str]]) -> Iterator[_Outcome]:
+    def decode(self, images: Sequence[tuple[str, str]]) -> Iterator[_Outcome]:
         """Of each sum and path."""
         if self._pool is None:
-            yield from (_decode(*self._arguments, *item) for item in chunk)
+            yield from (_decode(*self._arguments, *item) for item in images)
             return
         try:
-            yield from self._pool.map(_decode_here, chunk, chunksize=_PER_MESSAGE)
+            yield from self._pool.map(_decode_here, images, chunksize=_PER_MESSAGE)
         except BrokenProcessPool:
             raise DataError(
                 "a process that decoded images died, probably for want of memory: free some and run the same command."

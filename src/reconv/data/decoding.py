@@ -26,7 +26,7 @@ Channels = Literal["auto", 1, 3]
 Resize = Literal["crop", "pad", "stretch"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     height: int
     width: int

@@ -22,6 +22,7 @@ _SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "v
     name: name for name in ("validation", "test")
 }
 _PATH_COLUMNS, _LABEL_COLUMNS = ("path", "image", "file", "filename"), ("label", "class")
+_WINDOW = 1000
 _NO_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -112,7 +113,7 @@ def list_table(table: pd.DataFrame, where: str, group: str | None) -> Listing:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Inspected:
     """What the bytes of a file say."""
 
@@ -135,8 +136,11 @@ def inspect(storage: Storage, paths: Sequence[str]) -> list[Inspected]:
         except ImageError as error:
             return Inspected(sha256, None, str(error))
 
-    with ThreadPoolExecutor() as pool:  # files are read, hashed and opened outside the interpreter's lock
-        return list(pool.map(of_one, paths))
+    inspected: list[Inspected] = []
+    with ThreadPoolExecutor() as pool:  # files are read and hashed outside the interpreter's lock
+        for start in range(0, len(paths), _WINDOW):  # a million at once would wait in memory, 1 kB each
+            inspected += pool.map(of_one, paths[start : start + _WINDOW])
+    return inspected
 
 
 def is_named_like_an_image(name: str) -> bool:
