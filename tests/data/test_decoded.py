@@ -1,8 +1,11 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -186,3 +189,35 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(DataError, match="a process that decoded images died"):
         DecodedImages(STATE, TO).add(FolderStorage(ROOT), names, sums(names), lambda *_: None)
+
+
+_DECODE_FOR_EVER = """
+import time
+from pathlib import Path
+from reconv.data import decoded
+from reconv.data.decoding import Conversion
+from reconv.data.storage import FolderStorage
+
+if __name__ == "__main__":
+    images = [(str(index), f"{index}.png") for index in range(1000)]
+    with decoded._Decoders(FolderStorage(Path("images")), Conversion(8, 1, "crop"), len(images)) as decoders:
+        print(next(decoders.decode(images)), flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_a_parent_that_is_killed() -> None:
+    put(1)
+    Path("script.py").write_text(_DECODE_FOR_EVER)
+    parent = subprocess.Popen([sys.executable, "script.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert "cannot be read" in parent.stdout.readline()
+    children = psutil.Process(parent.pid).children(recursive=True)
+
+    parent.kill()
+    parent.communicate()
+
+    assert len(children) >= 2
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from threading import Thread
 from typing import Self
 
 import numpy as np
@@ -145,6 +146,15 @@ _opened: tuple[Storage, Conversion]
 def _open(storage: Storage, conversion: Conversion) -> None:
     global _opened  # noqa: PLW0603
     _opened = storage, conversion
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for images for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _decode_here(item: tuple[str, str]) -> _Outcome:
