@@ -186,28 +186,27 @@ class PeakMemory:
 
 def tree_bytes(pid: int) -> int:
     """Proportional set size of a process and all below it, in bytes; 0 if it has ended."""
-    try:
-        parent = psutil.Process(pid)
-        processes = [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    total = 0
-    for process in processes:
-        try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return total
+    return sum(_proportional_bytes(process) for process in _tree(pid))
 
 
 def own_bytes(pid: int) -> int:
     """Anonymous pages of a process and all below it: mapped files are given back when memory is short."""
+    return sum(_anonymous_bytes(process.pid) for process in _tree(pid))
+
+
+def _tree(pid: int) -> list[psutil.Process]:
     try:
         parent = psutil.Process(pid)
-        pids = [pid, *(child.pid for child in parent.children(recursive=True))]
+        return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
+        return []
+
+
+def _proportional_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return 0
-    return sum(_anonymous_bytes(one) for one in pids)
 
 
 def _anonymous_bytes(pid: int) -> int:

@@ -10,32 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from preparing import DECODED, PREPARED, RAW, fetch_and_prepare
 
-from reconv.artifacts import DataReport, Manifest
 from reconv.data.arrays import PreparedData
 from reconv.data.packing import prepare
 from reconv.data.sources import fetch
 from reconv.errors import DataError
-from reconv.params import DataParams, Params
-
-RAW, PREPARED, DECODED = Path("raw"), Path("prepared"), Path("decoded")
-
-
-@pytest.fixture
-def data(params: Params) -> DataParams:
-    """Of folder:images."""
-    return params.data
-
-
-@pytest.fixture
-def images(write_image_folder: Callable[..., Path]) -> Path:
-    """20 of each of three classes."""
-    return write_image_folder(Path("images"))
-
-
-def run(data: DataParams) -> tuple[Manifest, DataReport]:
-    fetch(data.source, data.group, RAW, lambda _: None)
-    return prepare(data, RAW, PREPARED, DECODED, lambda *_: None)
+from reconv.params import DataParams
 
 
 def arrays() -> dict[str, bytes]:
@@ -80,10 +61,10 @@ def as_zip_with_table(images: Path) -> str:
 def test_the_same_images_make_the_same_arrays_wherever_they_lie(
     images: Path, data: DataParams, make: Callable[[Path], str]
 ) -> None:
-    run(data)
+    fetch_and_prepare(data)
     from_folder = arrays()
 
-    manifest, _ = run(data.model_copy(update={"source": make(images)}))
+    manifest, _ = fetch_and_prepare(data.model_copy(update={"source": make(images)}))
 
     assert manifest.class_names == ("left", "middle", "right")
     assert arrays() == from_folder
@@ -95,7 +76,7 @@ def test_a_bad_file_is_left_out_and_named(images: Path, data: DataParams) -> Non
     Image.effect_noise((64, 64), 50).save(cut)
     cut.write_bytes(cut.read_bytes()[:-500])
 
-    manifest, report = run(data)
+    manifest, report = fetch_and_prepare(data)
 
     assert sum(manifest.counts.values()) == 58
     (finding,) = (one for one in report.findings if one.kind == "unusable")
@@ -106,7 +87,7 @@ def test_a_bad_file_is_left_out_and_named(images: Path, data: DataParams) -> Non
 def test_one_coloured_image_makes_all_of_them_coloured(images: Path, data: DataParams) -> None:
     Image.new("RGB", (9, 9), (255, 0, 0)).save(images / "left" / "000.png")
 
-    manifest, _ = run(data)
+    manifest, _ = fetch_and_prepare(data)
 
     assert manifest.image_shape == (8, 8, 3)
 
@@ -114,7 +95,7 @@ def test_one_coloured_image_makes_all_of_them_coloured(images: Path, data: DataP
 def test_a_bad_file_does_not_decide_on_colours(images: Path, data: DataParams) -> None:
     (images / "left" / "000.png").write_bytes(b"")
 
-    assert run(data)[0].image_shape == (8, 8, 1)
+    assert fetch_and_prepare(data)[0].image_shape == (8, 8, 1)
 
 
 def split_rows(images: Path) -> pd.DataFrame:
@@ -128,7 +109,7 @@ def test_splits_that_are_given_are_kept_and_the_missing_one_is_chosen(images: Pa
     rows = split_rows(images)
     rows.to_csv("list.csv", index=False)
 
-    manifest, _ = run(data.model_copy(update={"source": "table:list.csv"}))
+    manifest, _ = fetch_and_prepare(data.model_copy(update={"source": "table:list.csv"}))
 
     assert manifest.counts == {"train": 33, "validation": 12, "test": 15}
     of_test = {np.asarray(Image.open(path)).tobytes() for path in rows.loc[rows["split"] == "test", "path"]}
@@ -140,7 +121,7 @@ def test_images_of_one_group_stay_in_one_split(images: Path, data: DataParams) -
     rows["patient"] = rows["label"] + (rows.groupby("label").cumcount() // 4).astype(str)
     rows.to_csv("list.csv", index=False)
 
-    manifest, report = run(data.model_copy(update={"source": "table:list.csv", "group": "patient"}))
+    manifest, report = fetch_and_prepare(data.model_copy(update={"source": "table:list.csv", "group": "patient"}))
 
     assert all(count % 4 == 0 for count in manifest.counts.values())
     assert {one.kind for one in report.findings} == {"few images"}
@@ -153,29 +134,29 @@ def test_leakage_of_given_splits_stops_before_anything_is_written(images: Path, 
     rows.to_csv("list.csv", index=False)
 
     with pytest.raises(DataError, match=r"2 files have the same content .*data\.allow_leakage: true"):
-        run(data.model_copy(update={"source": "table:list.csv"}))
+        fetch_and_prepare(data.model_copy(update={"source": "table:list.csv"}))
 
     assert not PREPARED.exists()
 
 
 def test_a_group_without_a_table_is_refused(images: Path, data: DataParams) -> None:
     with pytest.raises(DataError, match=r"data\.group is 'patient', but images is no table"):
-        run(data.model_copy(update={"group": "patient"}))
+        fetch_and_prepare(data.model_copy(update={"group": "patient"}))
 
 
 def test_a_table_that_is_not_there_or_none_is_refused(data: DataParams) -> None:
     with pytest.raises(DataError, match=r"list\.csv, which cannot be read \(No such file"):
-        run(data.model_copy(update={"source": "table:list.csv"}))
+        fetch_and_prepare(data.model_copy(update={"source": "table:list.csv"}))
     Path("list.parquet").write_bytes(b"no table")
     with pytest.raises(DataError, match=r"list\.parquet cannot be read as a table"):
-        run(data.model_copy(update={"source": "table:list.parquet"}))
+        fetch_and_prepare(data.model_copy(update={"source": "table:list.parquet"}))
 
 
 @pytest.mark.parametrize("name", ["new\nline.png", "grün 🙂.png", "x" * 251 + ".png", " .png", "a;rm -rf $HOME.png"])
 def test_any_name_is_only_a_name(images: Path, data: DataParams, name: str) -> None:
     shutil.copy(images / "left" / "000.png", images / "left" / name)
 
-    manifest, _ = run(data)
+    manifest, _ = fetch_and_prepare(data)
 
     assert sum(manifest.counts.values()) == 61
 
@@ -183,14 +164,14 @@ def test_any_name_is_only_a_name(images: Path, data: DataParams, name: str) -> N
 def test_a_name_that_is_no_text_is_left_out_and_shown(images: Path, data: DataParams) -> None:
     shutil.copy(images / "left" / "000.png", os.fsencode(images / "left") + b"/\xff\xfe.png")
 
-    manifest, report = run(data)
+    manifest, report = fetch_and_prepare(data)
 
     assert sum(manifest.counts.values()) == 60
     assert report.findings[0].files[0].startswith("left/\\xff\\xfe.png cannot be read")
 
 
 def test_adding_images_decodes_only_those(images: Path, data: DataParams, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(data)
+    fetch_and_prepare(data)
     Image.new("L", (9, 9), 77).save(images / "left" / "new.png")
     fetch(data.source, data.group, RAW, lambda _: None)
     said: list[tuple[int, int]] = []
@@ -201,9 +182,9 @@ def test_adding_images_decodes_only_those(images: Path, data: DataParams, monkey
 
 
 def test_what_was_decoded_may_be_deleted(images: Path, data: DataParams) -> None:
-    run(data)
+    fetch_and_prepare(data)
     first = arrays()
     shutil.rmtree(DECODED)
-    run(data)
+    fetch_and_prepare(data)
 
     assert arrays() == first

@@ -33,7 +33,7 @@ def test_every_image_is_listed_with_its_class() -> None:
     assert found.class_names == ("cat", "dog")
     assert found.paths == ("cat/0.jpg", "cat/b/1.PNG", "dog/2.png")
     assert found.labels.tolist() == [0, 0, 1]
-    assert not found.is_split
+    assert not any(found.splits)
 
 
 def test_hidden_files_and_other_kinds_are_left_out() -> None:
@@ -71,7 +71,7 @@ def test_a_class_named_like_a_split_beside_others_is_a_class() -> None:
         put(f"images/{name}/1.png")
 
     assert listed().class_names == ("test", "tube")
-    assert not listed().is_split
+    assert not any(listed().splits)
 
 
 def test_a_class_that_is_missing_in_a_split_keeps_its_number() -> None:

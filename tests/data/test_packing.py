@@ -5,31 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from preparing import DECODED, PREPARED, RAW, fetch_and_prepare
 
-from reconv.artifacts import DataReport, Manifest
+from reconv.artifacts import DataReport
 from reconv.data.arrays import PreparedData
 from reconv.data.packing import prepare
 from reconv.data.sources import SOURCES, fetch
 from reconv.errors import DataError
-from reconv.params import DataParams, Params
-
-RAW, PREPARED, DECODED = Path("raw"), Path("prepared"), Path("decoded")
-
-
-@pytest.fixture
-def data(params: Params) -> DataParams:
-    """Of folder:images."""
-    return params.data
-
-
-@pytest.fixture
-def images(write_image_folder: Callable[..., Path]) -> Path:
-    return write_image_folder(Path("images"))
-
-
-def fetch_and_prepare(data: DataParams) -> tuple[Manifest, DataReport]:
-    fetch(data.source, data.group, RAW, lambda _: None)
-    return prepare(data, RAW, PREPARED, DECODED, lambda *_: None)
+from reconv.params import DataParams
 
 
 def content_of(folder: Path) -> dict[str, bytes]:

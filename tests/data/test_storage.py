@@ -160,7 +160,7 @@ def test_an_archive_with_anything_but_files_is_refused(kind: bytes) -> None:
 def test_what_is_no_archive_is_refused(content: bytes) -> None:
     Path("root.zip").write_bytes(content)
 
-    with pytest.raises(DataError, match=r"root\.zip (cannot be read as a zip or tar|holds no file)"):
+    with pytest.raises(DataError, match=r"root\.zip cannot be read as a zip or tar"):
         ArchiveStorage(Path("root.zip"))
 
 

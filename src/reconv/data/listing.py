@@ -17,7 +17,6 @@ from reconv.data.decoding import SUFFIXES, Header, read_header
 from reconv.data.storage import Storage
 from reconv.errors import DataError, ImageError
 
-SPLITS = ("train", "validation", "test")
 _SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"} | {
     name: name for name in ("validation", "test")
 }
@@ -33,13 +32,9 @@ class Listing:
     labels: NDArray[np.int64]
     """(N,), as the following."""
     splits: tuple[str, ...]
-    """Of SPLITS, or empty where `prepare` has to choose."""
+    """train, validation or test; empty where `prepare` has to choose."""
     groups: tuple[str, ...]
     """Images of one group stay in one split; empty where it has none."""
-
-    @property
-    def is_split(self) -> bool:
-        return any(self.splits)
 
 
 def list_folder(storage: Storage, where: str, may_be_wrapped: bool) -> Listing:

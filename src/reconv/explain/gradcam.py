@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reconv.models.classifier import ImageClassifier
-from reconv.models.cnn import Block
+from reconv.models.cnn import blocks_of
 
 
 def grad_cam(classifier: ImageClassifier, images_NHWC: Tensor, answers_N: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def grad_cam(classifier: ImageClassifier, images_NHWC: Tensor, answers_N: Tensor
     """
     from captum.attr import LayerGradientXActivation
 
-    blocks = [layer for layer in classifier.network.modules() if isinstance(layer, Block)]
+    blocks = blocks_of(classifier.network)
     if not blocks or not len(images_NHWC):
         return torch.zeros(images_NHWC.shape[:3])
     cam = LayerGradientXActivation(classifier.network, blocks[-1])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reconv.data.batches import EvaluationBatches, Resident
 from reconv.models.classifier import ImageClassifier
-from reconv.models.cnn import Block
+from reconv.models.cnn import Block, blocks_of
 from reconv.models.locally_connected import LocallyConnected2d
 
 _BATCH_SIZE = 500
@@ -57,7 +57,7 @@ class Excitement:
 
 def excitements(classifier: ImageClassifier, test: Resident, num_patches: int) -> list[Excitement]:
     """Of every block, from the first to the last; where `test` has fewer images, fewer patches."""
-    blocks = [layer for layer in classifier.network.modules() if isinstance(layer, Block)]
+    blocks = blocks_of(classifier.network)
     best = [_Best(min(num_patches, len(test))) for _ in blocks]
     hooks = [
         block.register_forward_hook(lambda _module, _inputs, out_BCHW, keep=keep: keep.see(out_BCHW))

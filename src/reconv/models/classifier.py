@@ -77,7 +77,7 @@ class ImageClassifier(nn.Module):
 
     def inputs(self, images_BHWC: Tensor) -> Tensor:
         """(B, C, H, W): what the network sees of raw images."""
-        return self._arranged(self._scaled(images_BHWC)).contiguous(memory_format=torch.channels_last)
+        return self._as_input(self._scaled(images_BHWC))
 
     def start_from(self, images_NHWC: Tensor) -> None:
         """Before training: let layers whose first weights depend on the images see some of them, evenly spaced."""
@@ -93,9 +93,11 @@ class ImageClassifier(nn.Module):
     def _arranged(self, scaled_BCHW: Tensor) -> Tensor:
         return scaled_BCHW if self.order is None else scaled_BCHW.flatten(2)[..., self.order].view_as(scaled_BCHW)
 
+    def _as_input(self, scaled_BCHW: Tensor) -> Tensor:
+        return self._arranged(scaled_BCHW).contiguous(memory_format=torch.channels_last)
+
     def _logits(self, scaled_BCHW: Tensor) -> Tensor:
-        arranged_BCHW = self._arranged(scaled_BCHW)
-        logits_BK: Tensor = self.network(arranged_BCHW.contiguous(memory_format=torch.channels_last))
+        logits_BK: Tensor = self.network(self._as_input(scaled_BCHW))
         return logits_BK.float()
 
 

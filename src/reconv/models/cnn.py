@@ -63,6 +63,11 @@ def _normalise_and_activate(channels: int, params: CnnParams) -> list[nn.Module]
     return [*norm, nn.ReLU(inplace=True)]
 
 
+def blocks_of(network: nn.Module) -> list[Block]:
+    """From the first to the last; none of a network of another kind."""
+    return [layer for layer in network.modules() if isinstance(layer, Block)]
+
+
 def build_cnn(params: CnnParams, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Blocks of convolution, ReLU and pooling, then fully connected layers: (B, C, H, W) -> logits (B, num_classes).
 
