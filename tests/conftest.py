@@ -109,6 +109,17 @@ def params(make_params: Callable[..., Params]) -> Params:
     return make_params()
 
 
+@pytest.fixture(scope="session")
+def of_torchvision() -> Callable[..., dict[str, Any]]:
+    """of_torchvision("resnet18", weights="none"): changes to the tiny params by which the CNN is that network."""
+
+    def make(name: str = "mobilenet_v3_small", **values: Any) -> dict[str, Any]:
+        usual = {"model": f"torchvision:{name}", "weights": "none", "frozen": 0.5, "dropout": 0.1}
+        return {"models.cnn": {**usual, **values}, "search.space.cnn": {"lr": {"loguniform": [1e-3, 3e-2]}}}
+
+    return make
+
+
 @pytest.fixture
 def project(folder: Path, params_values: dict[str, Any]) -> Path:
     """The current folder with the tiny params.yaml and its 60 images in images/, as a stage script finds them."""

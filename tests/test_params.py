@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from reconv.errors import ParamsError
-from reconv.params import Params, load_params
+from reconv.params import Params, TransferParams, load_params
 
 
 @pytest.fixture
@@ -185,3 +185,72 @@ def test_with_values_lays_them_over_recipe_and_network(params: Params) -> None:
 def test_with_values_refuses_what_params_yaml_would_not_take(params: Params, values: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match=f"cnn.*{next(iter(values))}"):
         params.with_values("cnn", values)
+
+
+def test_a_network_of_torchvisions_takes_the_place_of_the_cnn(
+    make_params: Callable[..., Params], of_torchvision: Callable[..., dict[str, Any]]
+) -> None:
+    params = make_params(of_torchvision(weights="default"))
+    recipe, network = params.with_values("cnn", {"lr": 0.5, "frozen": 0.75, "model": "torchvision:resnet18"})
+
+    assert recipe.lr == 0.5
+    assert isinstance(network, TransferParams)
+    assert (network.model, network.weights, network.frozen) == ("torchvision:resnet18", "default", 0.75)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "resnet18"}, "models.cnn.model is 'resnet18', must be torchvision:NAME"),
+        ({"model": None}, "models.cnn.model is None, must be a valid string"),
+        ({"weights": ""}, "models.cnn.weights is '', must be"),
+        ({"frozen": 1.1}, "models.cnn.frozen is 1.1, must be less than or equal to 1"),
+        ({"dropout": 1}, "models.cnn.dropout is 1, must be less than 1"),
+        ({"widths": [8]}, "models.cnn.widths: unknown key"),
+    ],
+)
+def test_a_mistake_in_such_a_section_is_told_as_any_other(
+    load: Callable[..., Params], of_torchvision: Callable[..., dict[str, Any]], values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParamsError) as refusal:
+        load("models.cnn", of_torchvision()["models.cnn"] | values)
+
+    assert str(refusal.value).splitlines()[0].startswith(message)
+
+
+def test_a_key_that_such_a_section_lacks_is_named_in_full(
+    load: Callable[..., Params], of_torchvision: Callable[..., dict[str, Any]]
+) -> None:
+    section = of_torchvision()["models.cnn"]
+    del section["frozen"]
+
+    with pytest.raises(ParamsError, match=r"^models\.cnn\.frozen: missing"):
+        load("models.cnn", section)
+
+
+def test_its_search_may_not_name_values_of_the_own_cnn(
+    make_params: Callable[..., Params], of_torchvision: Callable[..., dict[str, Any]]
+) -> None:
+    changes = of_torchvision()
+    changes["search.space.cnn"] = {"pooling": {"choice": ["max"]}}
+
+    with pytest.raises(ValueError, match=r"search\.space\.cnn\.pooling: no such value.*frozen"):
+        make_params(changes)
+
+
+@pytest.mark.parametrize(
+    ("weights", "frozen", "epochs", "expected"),
+    [
+        ("default", 0.25, 4, 1),
+        ("default", 0.25, 1, 0),
+        ("default", 1.0, 3, 3),
+        ("a.pth", 0.0, 3, 0),
+        ("none", 1.0, 3, 0),
+    ],
+)
+def test_frozen_is_a_share_of_the_epochs(
+    of_torchvision: Callable[..., dict[str, Any]], weights: str, frozen: float, epochs: int, expected: int
+) -> None:
+    section = of_torchvision(weights=weights, frozen=frozen)["models.cnn"]
+
+    assert TransferParams.model_validate(section).frozen_epochs(epochs) == expected

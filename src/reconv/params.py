@@ -4,11 +4,12 @@ Defaults stand in params.yaml alone: a missing key is as much an error as an unk
 """
 
 import re
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
 from reconv.domains import (
     Choice,
@@ -79,18 +80,63 @@ class CnnParams(Section):
         return value
 
 
+class TransferParams(Section):
+    """A network of torchvision's in the place of the own CNN."""
+
+    model: str
+    weights: Annotated[str, Field(min_length=1)]
+    """none, default, or the path of a file."""
+    frozen: Annotated[Number, Field(ge=0, le=1)]
+    dropout: Probability
+
+    @field_validator("model")
+    @classmethod
+    def _is_of_torchvision(cls, value: str) -> str:
+        if not re.fullmatch(r"torchvision:\w+", value):
+            raise ValueError("torchvision:NAME, such as torchvision:resnet18")
+        return value
+
+    @property
+    def is_pretrained(self) -> bool:
+        return self.weights != "none"
+
+    def frozen_epochs(self, epochs: int) -> int:
+        """How many of a training's `epochs`, its first, teach the classes' layer alone; none without pretrained
+        weights, as there is nothing to keep."""
+        return round(self.frozen * epochs) if self.is_pretrained else 0
+
+
 class FeedforwardParams(Section):
     widths: Widths
     batch_norm: bool
     dropout: Probability
 
 
-NetworkParams = CnnParams | FeedforwardParams
+NetworkParams = CnnParams | TransferParams | FeedforwardParams
+
+
+def _kind_of_cnn(section: Any) -> str:
+    names_a_model = isinstance(section, TransferParams) or (isinstance(section, dict) and "model" in section)
+    return "network-transfer" if names_a_model else "network-own"
 
 
 class ModelsParams(Section):
-    cnn: CnnParams
+    cnn: Annotated[
+        Annotated[CnnParams, Tag("network-own")] | Annotated[TransferParams, Tag("network-transfer")],
+        Discriminator(_kind_of_cnn),
+    ]
     feedforward: FeedforwardParams
+
+
+def network_params(model: str, values: dict[str, Any]) -> NetworkParams:
+    """The section models.MODEL with these values.
+
+    Raises:
+        KeyError: no such model.
+        ValueError: the values are none of its networks'.
+    """
+    section: NetworkParams = TypeAdapter(ModelsParams.model_fields[model].rebuild_annotation()).validate_python(values)
+    return section
 
 
 class SearchParams(Section):
@@ -218,6 +264,13 @@ class Params(Section):
         section: NetworkParams = getattr(self.models, model)
         return section
 
+    def networks_tried(self, model: str) -> list[NetworkParams]:
+        """The section models.MODEL with each `model` and `weights` that its search may choose."""
+        space = self.search.space[model]
+        names = [name for name in ("model", "weights") if name in space]
+        choices = product(*(space[name].examples for name in names))
+        return [self.with_values(model, dict(zip(names, values, strict=True)))[1] for values in choices]
+
     def with_values(self, model: str, values: dict[str, Any]) -> tuple[RecipeParams, NetworkParams]:
         """The recipe and the network of `model` with `values` (name -> value, of either) laid over them.
 
@@ -274,10 +327,11 @@ def _explain(error: ValidationError) -> str:
 def _lines(error: ValidationError) -> list[str]:
     lines: dict[str, str] = {}
     for detail in error.errors():
-        # The members of a union stand in the location by their type, and a domain by its tag: not the user's concern.
-        parts = [str(part) for part in detail["loc"] if not re.match(r"literal\[|constrained-|float$|int$", str(part))]
+        # Members of a union stand in the location by their type or tag, a domain by its tag: not the user's concern.
+        unions = r"literal\[|constrained-|network-|float$|int$"
+        parts = [str(part) for part in detail["loc"] if not re.match(unions, str(part))]
         key = ".".join(part for before, part in zip(["", *parts], parts, strict=False) if part != before)
-        message = re.sub(r"^(Value error, |Input should be |must be )", "", detail["msg"])
+        message = re.sub(r"^(Value error, |Input should be )?(must be )?", "", detail["msg"])
         if detail["type"] == "extra_forbidden":
             lines.setdefault(key, f"{key}: unknown key, not one of its section")
         elif detail["type"] == "missing":

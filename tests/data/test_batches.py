@@ -69,7 +69,7 @@ def test_the_order_does_not_depend_on_the_batch_size(data: Resident) -> None:
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(20, [20]), (8, [8, 8, 4]), (100, [20])])
 def test_evaluation_has_every_image_in_order(data: Resident, batch_size: int, sizes: list[int]) -> None:
-    batches = EvaluationBatches(data, batch_size)
+    batches = EvaluationBatches(data, batch_size, data.images_NHWC.shape[1:])
 
     assert [len(labels) for _, labels in batches] == sizes
     assert len(batches) == len(sizes)
@@ -80,7 +80,7 @@ def test_evaluation_has_every_image_in_order(data: Resident, batch_size: int, si
 @pytest.mark.parametrize(("pixels", "most"), [(8, 500), (224, 10), (1024, 1)])
 def test_batches_of_large_images_are_smaller_where_nothing_is_learned(pixels: int, most: int) -> None:
     images = np.zeros((600, pixels, pixels, 1), np.uint8)  # never touched, so that it takes no memory
-    batches = EvaluationBatches(Resident(Split(images, np.zeros(600, np.int64)), CPU), 500)
+    batches = EvaluationBatches(Resident(Split(images, np.zeros(600, np.int64)), CPU), 500, images.shape[1:])
 
     assert len(next(iter(batches))[1]) == most
     assert sum(len(labels) for _, labels in batches) == 600

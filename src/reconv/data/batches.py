@@ -58,13 +58,13 @@ class TrainingBatches:
 
 class EvaluationBatches:
     """Every image once, in order, as it is, at most `batch_size` at a time and fewer of large ones, so that memory does
-    not grow with their size; the last batch may be smaller.
+    not grow with their size; the last batch may be smaller. `seen` is (height, width, ...) of what a network sees of an
+    image.
     """
 
-    def __init__(self, data: Resident, batch_size: int) -> None:
+    def __init__(self, data: Resident, batch_size: int, seen: tuple[int, ...]) -> None:
         self._data = data
-        _, height, width, _ = data.images_NHWC.shape
-        most = _MAX_EVALUATED_PIXELS[data.labels_N.device.type] // (height * width)
+        most = _MAX_EVALUATED_PIXELS[data.labels_N.device.type] // (seen[0] * seen[1])
         self._batch_size = min(batch_size, max(1, most))
 
     def __len__(self) -> int:

@@ -79,7 +79,7 @@ def predict_logits(classifier: ImageClassifier, split: Split, batch_size: int, d
     """(N, K) float32, in the order of the split."""
     classifier = classifier.to(device).eval()
     with torch.inference_mode():
-        batches = EvaluationBatches(Resident(split, device), batch_size)
+        batches = EvaluationBatches(Resident(split, device), batch_size, classifier.input_shape)
         logits: Logits = torch.cat([classifier(images).cpu() for images, _ in batches]).numpy()
     return logits
 

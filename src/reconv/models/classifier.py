@@ -17,8 +17,10 @@ from reconv.errors import DataError
 from reconv.files import read_json
 from reconv.models import MODELS
 from reconv.models.locally_connected import LocallyConnected2d
+from reconv.models.pretrained import load_pretrained
+from reconv.models.transfer import input_shape_of, scale_of
 from reconv.models.whitening import WhitenedConv2d, num_images_to_whiten
-from reconv.params import ModelsParams, NetworkParams
+from reconv.params import NetworkParams, TransferParams, network_params
 
 # Of champions that were registered before there were these values.
 _OF_OLD = {"cnn": {"whitened": False, "shared_weights": True}}
@@ -28,7 +30,9 @@ class ImageClassifier(nn.Module):
     """Raw images uint8 (B, H, W, C) -> logits float32 (B, K).
 
     With `flips`, the logits outside of training are the mean of an image's and its mirror image's. With `pixel_order`,
-    a seed, the network sees the pixels of every image in one order drawn from it.
+    a seed, the network sees the pixels of every image in one order drawn from it. `input_shape` is (height, width,
+    channels) of what it sees, where that is not the images' own; `mean` and `std`, in units of 0 to 255, have as many
+    values as it has channels, and grey images are repeated to them.
     """
 
     mean: Tensor
@@ -45,6 +49,8 @@ class ImageClassifier(nn.Module):
         std: tuple[float, ...],
         flips: bool,
         pixel_order: int | None = None,
+        input_shape: tuple[int, int, int] | None = None,
+        weights_sha256: str | None = None,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {
@@ -57,7 +63,11 @@ class ImageClassifier(nn.Module):
             "flips": flips,
             "pixel_order": pixel_order,
         }
+        if input_shape is not None:
+            self.arguments |= {"input_shape": list(input_shape), "weights_sha256": weights_sha256}
         self.flips = flips
+        self.input_shape = input_shape or image_shape
+        self._params = network
         order = None
         if pixel_order is not None:
             generator = torch.Generator().manual_seed(pixel_order)
@@ -65,7 +75,7 @@ class ImageClassifier(nn.Module):
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        self.network = MODELS[model](network, image_shape, len(class_names))
+        self.network = MODELS[model](network, self.input_shape, len(class_names))
         self.network.to(memory_format=torch.channels_last)
 
     def forward(self, images_BHWC: Tensor) -> Tensor:
@@ -80,7 +90,10 @@ class ImageClassifier(nn.Module):
         return self._as_input(self._scaled(images_BHWC))
 
     def start_from(self, images_NHWC: Tensor) -> None:
-        """Before training: let layers whose first weights depend on the images see some of them, evenly spaced."""
+        """Before training: load pretrained weights, and let layers whose first weights depend on the images see some of
+        them, evenly spaced. Raises ParamsError or DataError as `load_pretrained`."""
+        if isinstance(self._params, TransferParams):
+            self.arguments["weights_sha256"] = load_pretrained(self.network, self._params)
         for layer in self.network.modules():
             if isinstance(layer, WhitenedConv2d | LocallyConnected2d):
                 num_images = num_images_to_whiten(*images_NHWC.shape[1:3])
@@ -94,7 +107,11 @@ class ImageClassifier(nn.Module):
         return scaled_BCHW if self.order is None else scaled_BCHW.flatten(2)[..., self.order].view_as(scaled_BCHW)
 
     def _as_input(self, scaled_BCHW: Tensor) -> Tensor:
-        return self._arranged(scaled_BCHW).contiguous(memory_format=torch.channels_last)
+        seen_BCHW = self._arranged(scaled_BCHW)
+        if seen_BCHW.shape[2:] != self.input_shape[:2]:
+            # As torchvision's own transforms do; on values that are scaled already it comes to the same.
+            seen_BCHW = nn.functional.interpolate(seen_BCHW, self.input_shape[:2], mode="bilinear", antialias=True)
+        return seen_BCHW.contiguous(memory_format=torch.channels_last)
 
     def _logits(self, scaled_BCHW: Tensor) -> Tensor:
         logits_BK: Tensor = self.network(self._as_input(scaled_BCHW))
@@ -106,7 +123,9 @@ def new_classifier(
 ) -> ImageClassifier:
     """An untrained classifier for the images that `manifest` describes; weights come from torch's global generator."""
     m = manifest
-    return ImageClassifier(model, network, m.image_shape, m.class_names, m.mean, m.std, flips, pixel_order)
+    mean, std = scale_of(network, m.mean, m.std)
+    seen = input_shape_of(network, m.image_shape) if isinstance(network, TransferParams) else None
+    return ImageClassifier(model, network, m.image_shape, m.class_names, mean, std, flips, pixel_order, seen)
 
 
 def weights_as_bytes(classifier: ImageClassifier) -> bytes:
@@ -129,17 +148,20 @@ def load_classifier(folder: Path) -> ImageClassifier:
 def classifier_of(arguments: dict[str, Any], weights: Path) -> ImageClassifier:
     """The classifier with these arguments and the weights of a safetensors file; otherwise as `load_classifier`."""
     try:
-        section = ModelsParams.model_fields[arguments["model"]].annotation
-        assert section is not None
+        values, model = arguments["network"], arguments["model"]
+        of_old = {} if "model" in values else _OF_OLD.get(model, {})
+        seen = arguments.get("input_shape")
         classifier = ImageClassifier(
-            arguments["model"],
-            section(**{**_OF_OLD.get(arguments["model"], {}), **arguments["network"]}),
+            model,
+            network_params(model, {**of_old, **values}),
             tuple(arguments["image_shape"]),
             tuple(arguments["class_names"]),
             tuple(arguments["mean"]),
             tuple(arguments["std"]),
             arguments.get("flips", False),
             arguments.get("pixel_order"),
+            tuple(seen) if seen else None,
+            arguments.get("weights_sha256"),
         )
         classifier.load_state_dict(load_file(weights))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:

@@ -5,16 +5,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reconv.models import MODELS
-from reconv.params import CnnParams, NetworkParams
+from reconv.models.transfer import input_shape_of
+from reconv.params import FeedforwardParams, NetworkParams
 
 ImageShape = tuple[int, int, int]
 
 
 def network_on(device: str, network: NetworkParams, image_shape: ImageShape, num_classes: int) -> nn.Module:
-    """Untrained; on the device `meta` it has shapes and no values."""
-    model = "cnn" if isinstance(network, CnnParams) else "feedforward"
+    """Untrained, for what it sees of images of `image_shape`; on the device `meta` it has shapes and no values."""
+    model = "feedforward" if isinstance(network, FeedforwardParams) else "cnn"
     with torch.device(device):
-        return MODELS[model](network, image_shape, num_classes)
+        return MODELS[model](network, input_shape_of(network, image_shape), num_classes)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -33,6 +34,6 @@ def count_parameters_of(network: NetworkParams, image_shape: ImageShape, num_cla
 
 
 def count_multiply_adds_of(network: NetworkParams, image_shape: ImageShape, num_classes: int) -> int:
-    height, width, channels = image_shape
+    height, width, channels = input_shape_of(network, image_shape)
     image = torch.zeros((1, channels, height, width), device="meta")
     return multiply_adds(network_on("meta", network, image_shape, num_classes).eval(), image)
