@@ -10,6 +10,7 @@ from reconv.resuming import resumable_dir
 from reconv.search.search import search
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_search
+from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
 from reconv.training.observer import Observers
 
@@ -17,8 +18,9 @@ if __name__ == "__main__":
     model = sys.argv[1]
     with stage("search", model, lambda params: ray_session(params.resources)) as this:
         params, data = this.params, PreparedData()
-        fingerprint = [data.manifest.digest, params.augment, params.recipe, params.network(model), params.search]
-        state = resumable_dir(f"search-{model}", [repr(part) for part in fingerprint])
+        weights = weights_digests(params.networks_tried(model), data.manifest)
+        fingerprint = [data.manifest.digest, weights, params.augment, params.recipe, params.network(model)]
+        state = resumable_dir(f"search-{model}", [repr(part) for part in (*fingerprint, params.search)])
         progress = SearchProgress(this.console, params.search.budget_epochs)
         this.run.log_dataset(data.manifest, "search")
         outcome = search(model, params, data, state, this.session, Observers(progress, this.run))

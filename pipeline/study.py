@@ -11,6 +11,7 @@ from reconv.stage import stage
 from reconv.study.plan import num_trainings, plan
 from reconv.study.study import nothing, study, write_study
 from reconv.tracking.outcomes import log_study
+from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
 from reconv.training.observer import Observers
 
@@ -26,7 +27,8 @@ if __name__ == "__main__":
         if params.study.enabled:
             best = {model: read_yaml(search_dir(model) / "best.yaml")["values"] for model in (CNN, BASELINE)}
             jobs = plan(params, best, data.manifest)
-            state = resumable_dir("study", [data.manifest.digest, *map(repr, jobs.items())])
+            weights = weights_digests([job.network for job in jobs.values()], data.manifest)
+            state = resumable_dir("study", [data.manifest.digest, weights, *map(repr, jobs.items())])
             progress = StudyProgress(this.console, len(jobs), sum(job.epochs for job in jobs.values()))
             outcome = study(jobs, params, data, state, this.session, Observers(progress, this.run))
             clear_dir(state)

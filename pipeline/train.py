@@ -9,6 +9,7 @@ from reconv.places import search_dir, train_dir
 from reconv.resuming import resumable_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
+from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
 from reconv.training.job import jobs_for
 from reconv.training.observer import Observers
@@ -20,7 +21,8 @@ if __name__ == "__main__":
         params, data = this.params, PreparedData()
         best = read_yaml(search_dir(model) / "best.yaml")
         jobs = jobs_for(model, params, best["values"])
-        state = resumable_dir(f"train-{model}", [data.manifest.digest, *map(repr, jobs)])
+        weights = weights_digests([job.network for job in jobs], data.manifest)
+        state = resumable_dir(f"train-{model}", [data.manifest.digest, weights, *map(repr, jobs)])
         progress = TrainProgress(this.console, params.train.num_seeds, params.train.max_epochs)
         this.run.log_dataset(data.manifest, "training")
         this.run.log_params(best["values"])
@@ -28,7 +30,7 @@ if __name__ == "__main__":
         trained, cost = train_seeds(jobs, data, state, this.session, observers)
 
         out = train_dir(model)
-        write_trained(trained, cost, conditions_of(jobs, best["values"], data.manifest, cost), out)
+        write_trained(trained, cost, conditions_of(jobs, best["values"], data.manifest, trained, cost), out)
         log_training(this.run, model, cost, out / "curves.csv")
         this.console.say(
             f"{len(trained)} seeds · {params.train.max_epochs} epochs in {cost.wall_seconds:,.0f} s · "

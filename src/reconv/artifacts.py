@@ -129,6 +129,8 @@ class Conditions(Artifact):
     recipe: dict[str, Any]
     network: dict[str, Any]
     """What the training used, those values included that its search chose."""
+    weights_sha256: str | None = None
+    """Of the pretrained weights that the training began with; None without any."""
     searched: tuple[str, ...]
     """Names of the values that its search chose."""
     precision: str
@@ -228,6 +230,8 @@ class Condition(Artifact):
     feedforward: str
     is_own: bool
     """What each model's search chose for itself, and may differ."""
+    is_unequal: bool = False
+    """What one of them was given and the other was not: the verdict is about the network and this together."""
 
 
 class Verdict(Artifact):

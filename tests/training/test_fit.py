@@ -1,13 +1,15 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load
+from torchvision.models import get_model
 
 from reconv.data.arrays import PreparedData
 from reconv.errors import TrainingError
-from reconv.files import write_bytes, write_json
+from reconv.files import sha256_of_file, write_bytes, write_json
 from reconv.models.classifier import load_classifier
 from reconv.training.fit import fit
 from reconv.training.job import EpochResult, FitResult, OnEpoch, SaveCheckpoint, TrainingJob
@@ -73,6 +75,78 @@ def test_watching_validation_does_not_change_the_training(
     job = make_job(changes=RANDOM)
 
     assert run(job, with_validation=False).weights == run(job).weights
+
+
+@pytest.fixture
+def make_transfer(make_job: Callable[..., TrainingJob], of_torchvision: Callable[..., dict[str, Any]]) -> Any:
+    """make_transfer(frozen=0.5, epochs=2): MobileNet's training from weights that lie in weights.pth."""
+    torch.manual_seed(7)
+    torch.save(get_model("mobilenet_v3_small", weights=None).state_dict(), "weights.pth")
+
+    def make(frozen: float, epochs: int, **changes: Any) -> TrainingJob:
+        network = of_torchvision(weights=str(Path("weights.pth").resolve()), frozen=frozen)
+        return make_job(epochs=epochs, changes={**network, "recipe.optimizer": "adamw", "recipe.lr": 1e-3, **changes})
+
+    return make
+
+
+def backbone_of(weights: bytes) -> dict[str, torch.Tensor]:
+    """Without the classes' layer."""
+    return {
+        name.removeprefix("network."): tensor
+        for name, tensor in load(weights).items()
+        if not name.startswith("network.classifier.3.")
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_frozen_weights_are_those_of_the_file_to_the_bit(
+    run: Callable[..., FitResult], make_transfer: Callable[..., TrainingJob], optimizer: str
+) -> None:
+    result = run(make_transfer(1.0, 2, **{"recipe.optimizer": optimizer, "recipe.weight_decay": 1.0}))
+
+    of_file = torch.load("weights.pth", weights_only=True)
+    assert all(torch.equal(tensor, of_file[name]) for name, tensor in backbone_of(result.weights).items())
+    assert result.curve[1].train_loss < result.curve[0].train_loss
+    assert result.arguments["weights_sha256"] == sha256_of_file(Path("weights.pth"))
+
+
+def test_after_the_frozen_epochs_all_weights_learn(
+    run: Callable[..., FitResult], make_transfer: Callable[..., TrainingJob]
+) -> None:
+    """Running statistics of the normalisation as well."""
+    result = run(make_transfer(0.5, 2))
+
+    of_file = torch.load("weights.pth", weights_only=True)
+    assert [name for name, t in backbone_of(result.weights).items() if torch.equal(t, of_file[name])] == []
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_transfer_resumed_in_either_phase_ends_as_an_uninterrupted_one(
+    run: Callable[..., FitResult], make_transfer: Callable[..., TrainingJob], optimizer: str, epoch: int
+) -> None:
+    job = make_transfer(0.5, 4, **{"augment.flip": True, "recipe.optimizer": optimizer})
+    checkpoints: list[Path] = []
+
+    def keep(result: EpochResult, save: SaveCheckpoint) -> None:
+        checkpoints.append(Path(f"{result.epoch}.ckpt"))
+        save(checkpoints[-1])
+
+    whole = run(job, keep)
+
+    resumed = run(job, resume_from=checkpoints[epoch - 1])
+
+    assert resumed.weights == whole.weights
+    assert losses(resumed) == losses(whole)[epoch * 4 :]
+
+
+def test_a_transfer_in_bfloat16_gives_float32_weights(
+    run: Callable[..., FitResult], make_transfer: Callable[..., TrainingJob]
+) -> None:
+    result = run(make_transfer(0.5, 2, **{"recipe.precision": "bf16"}))
+
+    assert {tensor.dtype for tensor in load(result.weights).values()} <= {torch.float32, torch.int64}
 
 
 class InterruptedByTestError(Exception):

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from reconv.params import Params, RecipeParams
+from reconv.models.size import network_on
+from reconv.params import Params, RecipeParams, TransferParams
 from reconv.training.optimizers import Muon, new_optimizers, orthogonal
 
 
@@ -78,3 +79,20 @@ def test_a_stack_of_matrices_is_made_orthogonal_one_by_one() -> None:
 
     for one, alone in zip(together, stack, strict=True):
         torch.testing.assert_close(one, orthogonal(alone), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "convnext_tiny", "vit_b_32", "swin_t"])
+def test_of_torchvisions_networks_too_the_classes_tokens_and_scales_are_adamws(recipe: RecipeParams, name: str) -> None:
+    transfer = TransferParams(model=f"torchvision:{name}", weights="none", frozen=0.0, dropout=0.0)
+    network = network_on("meta", transfer, (224, 224, 3), 3)
+    name_of = {parameter: name for name, parameter in network.named_parameters()}
+
+    muon, adamw = new_optimizers(network, recipe.model_copy(update={"optimizer": "muon"}))
+
+    by_muon = {name_of[parameter] for group in muon.param_groups for parameter in group["params"]}
+    decayed, undecayed = ([name_of[one] for one in group["params"]] for group in adamw.param_groups)
+    assert all(name.endswith("weight") for name in by_muon)
+    assert len(decayed) == 1 and len(network.get_parameter(decayed[0])) == 3
+    assert not {name for name in by_muon if "token" in name or "embedding" in name or "scale" in name}
+    assert {*by_muon, *decayed, *undecayed} == set(name_of.values())
+    assert {"class_token", "encoder.pos_embedding"} <= {*undecayed} or name != "vit_b_32"

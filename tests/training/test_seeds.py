@@ -52,10 +52,12 @@ def test_every_seed_is_trained_and_written(make_params, prepared, session, tmp_p
     assert len({one.weights.read_bytes() for one in trained.values()}) == 3
     assert len(cost.device_seconds) == 3
 
-    conditions = conditions_of(jobs_for("cnn", params, {"lr": 0.02}), {"lr": 0.02}, prepared.manifest, cost)
+    jobs = jobs_for("cnn", params, {"lr": 0.02})
+    conditions = conditions_of(jobs, {"lr": 0.02}, prepared.manifest, trained, cost)
     write_trained(trained, cost, conditions, tmp_path / "out")
     assert (conditions.seeds, conditions.searched, conditions.recipe["lr"]) == ((0, 1, 2), ("lr",), 0.02)
     assert conditions.num_images == len(prepared.train)
+    assert conditions.weights_sha256 is None
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert names == {"curves.csv", "cost.json", "conditions.json"} | {
         f"seed-{seed}/{name}" for seed in range(3) for name in ("model.json", "weights.safetensors")

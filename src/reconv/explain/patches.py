@@ -65,7 +65,7 @@ def excitements(classifier: ImageClassifier, test: Resident, num_patches: int) -
     ]
     try:
         with torch.inference_mode():
-            for images_BHWC, _ in EvaluationBatches(test, _BATCH_SIZE):
+            for images_BHWC, _ in EvaluationBatches(test, _BATCH_SIZE, classifier.input_shape):
                 classifier.network(classifier.inputs(images_BHWC))
     finally:
         for hook in hooks:

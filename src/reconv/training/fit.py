@@ -45,9 +45,9 @@ def fit(
     device = best_device()
     torch.manual_seed(job.seed)
     precision = resolve_precision(job.recipe.precision, device)
-    data = _DeviceData(job, train, validation, device)
     flips = job.recipe.test_time_flip and job.augment.flip
     classifier = new_classifier(job.model, job.network, manifest, flips, job.pixel_order)
+    data = _DeviceData(job, train, validation, device, classifier.input_shape)
     classifier.start_from(torch.from_numpy(train.images))
     training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch)
     curve: list[EpochResult] = []
@@ -78,9 +78,12 @@ def fit(
 
 
 class _DeviceData(pl.LightningDataModule):
-    def __init__(self, job: TrainingJob, train: Split, validation: Split | None, device: torch.device) -> None:
+    def __init__(
+        self, job: TrainingJob, train: Split, validation: Split | None, device: torch.device, seen: tuple[int, int, int]
+    ) -> None:
         super().__init__()
         self._job = job
+        self._seen = seen
         self._train = Resident(train, device)
         self._validation = Resident(validation, device) if validation is not None else None
 
@@ -98,7 +101,9 @@ class _DeviceData(pl.LightningDataModule):
         return TrainingBatches(self._train, min(job.recipe.batch_size, enough_steps), job.augment, job.seed, epoch)
 
     def val_dataloader(self) -> EvaluationBatches | list[Any]:
-        return EvaluationBatches(self._validation, _EVALUATION_BATCH_SIZE) if self._validation is not None else []
+        if self._validation is None:
+            return []
+        return EvaluationBatches(self._validation, _EVALUATION_BATCH_SIZE, self._seen)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, _: int) -> Any:
         return batch  # made on the device

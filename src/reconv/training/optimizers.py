@@ -14,9 +14,14 @@ _ITERATIONS = 5
 
 
 def new_optimizers(network: nn.Module, recipe: RecipeParams) -> list[torch.optim.Optimizer]:
-    """One optimizer for each part of `network`; weight decay is for matrices and filters alone."""
-    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    """One optimizer for each part of `network`; weight decay is for matrices and filters alone.
+
+    Those are called weight everywhere. What has several dimensions under another name is no map between layers: a
+    transformer's token and positions, ConvNeXt's scales, Swin's table of relative positions.
+    """
+    named = list(network.named_parameters())
+    matrices = [parameter for name, parameter in named if parameter.ndim > 1 and name.endswith("weight")]
+    vectors = [parameter for name, parameter in named if not (parameter.ndim > 1 and name.endswith("weight"))]
     if recipe.optimizer == "adamw":
         return [_adamw(matrices, vectors, recipe)]
     # The classes' own weights are rows of one value per class, not a map between hidden layers (Jordan 2024).

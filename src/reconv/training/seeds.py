@@ -48,9 +48,10 @@ def train_seeds(
 
 
 def conditions_of(
-    jobs: list[TrainingJob], searched: dict[str, Any], manifest: Manifest, cost: TrainingCost
+    jobs: list[TrainingJob], searched: dict[str, Any], manifest: Manifest, trained: TrainedSeeds, cost: TrainingCost
 ) -> Conditions:
     """What `jobs`, which differ in their seeds, were given; `searched` are the values that the search chose."""
+    any_one = trained[jobs[0].seed]
     return Conditions(
         data_digest=manifest.digest,
         num_images=manifest.counts["train"],
@@ -59,6 +60,7 @@ def conditions_of(
         augment=jobs[0].augment.model_dump(mode="json"),
         recipe=jobs[0].recipe.model_dump(mode="json"),
         network=jobs[0].network.model_dump(mode="json"),
+        weights_sha256=any_one.arguments.get("weights_sha256"),
         searched=tuple(searched),
         precision=cost.precision,
         device=cost.device,

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from reconv.data.batches import Batch
 from reconv.models.classifier import ImageClassifier
+from reconv.models.transfer import freeze_all_but_classes
+from reconv.params import TransferParams
 from reconv.training.job import TrainingJob
 from reconv.training.optimizers import new_optimizers
 from reconv.training.precision import LightningPrecision
@@ -38,6 +40,9 @@ class ClassifierTraining(pl.LightningModule):
     def training_step(self, batches: Iterable[Batch], _: int) -> None:
         optimizers = _as_list(self.optimizers(use_pl_optimizer=False))
         schedules = _as_list(self.lr_schedulers())
+        if isinstance(self.job.network, TransferParams):
+            is_frozen = self.current_epoch < self.job.network.frozen_epochs(self.job.epochs)
+            freeze_all_but_classes(self.classifier.network, is_frozen)
         for images_BHWC, labels_B in batches:
             with self._autocast():
                 logits_BK = self.classifier(images_BHWC)
