@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from reconv.explain.explain import Explained, explain
 from reconv.files import write_bytes, write_json
 from reconv.models.classifier import new_classifier, weights_as_bytes
 from reconv.params import Params
+from reconv.report.galleries import galleries
 
 FOLDER = Path("seed-0")
 
@@ -81,6 +84,34 @@ def test_without_shared_filters_there_is_nothing_to_show(
 
     assert explained.explanation.filters == ()
     assert explained.explanation.text.startswith("The first layer has no filters that could be looked at.")
+
+
+@pytest.mark.parametrize(
+    ("name", "filters"), [("mobilenet_v3_small", (16, 3, 3, 3)), ("convnext_tiny", (96, 3, 4, 4)), ("vit_b_32", None)]
+)
+def test_networks_of_torchvisions_show_what_they_have(
+    make_params: Callable[..., Params],
+    of_torchvision: Callable[..., dict[str, Any]],
+    prepared: PreparedData,
+    name: str,
+    filters: tuple[int, ...] | None,
+) -> None:
+    """Filters and maps; a transformer, whose patches alone are a convolution, has neither and it is said."""
+    save(make_params(of_torchvision(name, weights="default")), prepared, "cnn")
+
+    explained = explain(FOLDER, predictions(prepared), 1.0, prepared)
+
+    pictures = explained.pictures
+    assert "no pictures" in explained.explanation.text or filters is not None
+    assert len(explained.explanation.filters) == (filters[0] if filters else 0)
+    assert filters is None or pictures["filters"].shape == filters
+    assert pictures["edges"].shape == pictures["sobel"].shape == (4, 64, 64)  # of 224
+    assert len(explained.explanation.answers) == len(pictures["cams"]) == (5 if filters else 0)
+    assert np.isfinite(pictures["cams"]).all()
+    assert len(explained.explanation.mistakes) == 2
+    assert set(galleries(explained.explanation, pictures)) == (
+        {"filters", "edges", "answers", "mistakes"} if filters else {"mistakes"}
+    )
 
 
 def test_a_network_that_is_always_right_has_no_mistakes(params: Params, prepared: PreparedData) -> None:

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from reconv.artifacts import Manifest
-from reconv.explain.gradcam import grad_cam
+from reconv.explain.gradcam import grad_cam, last_map
 from reconv.models.classifier import ImageClassifier, new_classifier
 from reconv.models.cnn import Block
-from reconv.params import Params
+from reconv.params import Params, TransferParams
 
 # Ends in the mean of each channel and one linear layer: there Grad-CAM is the sum of the channels weighted with that
 # layer's weights (Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016).
@@ -65,6 +65,23 @@ def test_every_cnn_has_one(
     assert found.shape == images.shape[:3]
     assert 0 <= found.min() <= found.max() <= 1
     assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
+def test_a_network_of_torchvisions_has_one_of_its_last_convolution(
+    manifest: Manifest, images: torch.Tensor, name: str
+) -> None:
+    torch.manual_seed(0)
+    values = TransferParams(model=f"torchvision:{name}", weights="default", frozen=0.0, dropout=0.0)
+    classifier = new_classifier("cnn", values, manifest, flips=True).eval()
+    layer = last_map(classifier.network)
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.out_channels == {"resnet18": 512, "squeezenet1_1": 256}[name]
+
+    found = grad_cam(classifier, images, torch.tensor([0, 1, 2]))
+
+    assert found.shape == images.shape[:3]
+    assert 0 <= found.min() <= found.max() == 1
 
 
 def test_where_nothing_speaks_for_the_answer_it_is_empty(

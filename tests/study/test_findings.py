@@ -148,3 +148,29 @@ def test_a_network_without_untied_variant_has_no_such_finding() -> None:
     names = [one.name for one in find(Measured(rows, of.shifts, of.corruptions, of.sizes, of.correct), (0.1,))]
 
     assert "sharing" not in names
+
+
+def of_torchvision(**accuracy: float) -> Measured:
+    """As of a network of torchvision's: without what only the own CNN has, with the same network not pretrained."""
+    of = measured(scratch_cnn=0.9, **accuracy)
+    rows, shifts = (table[~table["variant"].isin(["untied", "pooled"])] for table in (of.trainings, of.shifts))
+    return Measured(rows, shifts, of.corruptions, of.sizes, of.correct)
+
+
+def test_what_a_network_of_torchvisions_cannot_be_asked_is_said() -> None:
+    found = {one.name: one for one in find(of_torchvision(), (0.1,))}
+
+    assert list(found) == ["space", "same_size", "pretraining", "shifts", "size", "data", "corruptions", "left_out"]
+    assert "two experiments were left out" in found["left_out"].text
+    assert "the CNN is right on 70.0%, the feed-forward network on 60.0%" in found["shifts"].text
+    assert "ooling" not in found["shifts"].title + found["shifts"].text
+
+
+@pytest.mark.parametrize(
+    ("feedforward", "words"), [(0.85, "it is still better"), (0.9, "neither is better"), (0.95, "it is worse")]
+)
+def test_what_pretraining_brings(feedforward: float, words: str) -> None:
+    text = finding("pretraining", of_torchvision(base_feedforward=feedforward)).text
+
+    assert "pretraining makes +3." in text
+    assert words in text

@@ -43,6 +43,26 @@ def test_a_variant_differs_in_one_thing(jobs: dict[str, TrainingJob]) -> None:
     assert untied.network == base.network.model_copy(update={"shared_weights": False})
 
 
+@pytest.mark.parametrize(("weights", "own"), [("default", {("scratch", "cnn")}), ("none", set())])
+def test_a_network_of_torchvisions_has_the_variants_that_any_network_has(
+    make_params: Callable[..., Params],
+    of_torchvision: Callable[..., dict[str, Any]],
+    manifest: Manifest,
+    weights: str,
+    own: set[tuple[str, str]],
+) -> None:
+    params = make_params(of_torchvision(weights=weights))
+
+    jobs = plan(params, NOTHING_FOUND, manifest)
+
+    both = {(variant, model) for variant in ("base", "permuted", "share-0.5") for model in ("cnn", "feedforward")}
+    assert {parse(name)[:2] for name in jobs} == both | {("matched", "feedforward")} | own
+    assert num_trainings(params.study) - 2 <= len(jobs) <= num_trainings(params.study)
+    if own:
+        base, scratch = jobs["base-cnn-0"], jobs["scratch-cnn-0"]
+        assert base.network.model_copy(update={"weights": "none"}) == scratch.network
+
+
 def test_an_untied_network_sees_the_smallest_share_that_is_enough(params: Params, manifest: Manifest) -> None:
     many = {"tiny": params.study.size.model_copy(update={"train_images": 1_000_000})}
     study = params.study.model_copy(update={"profiles": many, "shares": (0.01, 0.1, 0.3)})

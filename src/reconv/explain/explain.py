@@ -20,17 +20,23 @@ from reconv.data.arrays import PreparedData, Split
 from reconv.data.batches import Resident
 from reconv.explain.answers import answers_in, surest, surest_of_each_class
 from reconv.explain.filters import COLOUR, CORNER, EDGE, OTHER, correlation, describe_filters, edge_responses, sobel
-from reconv.explain.gradcam import grad_cam
+from reconv.explain.gradcam import grad_cam, last_map
 from reconv.explain.patches import Excitement, excitements, patches, share_by_chance, share_of_one_class
 from reconv.models.classifier import ImageClassifier, load_classifier
 
 _NUM_COMPARED, _NUM_SHOWN, _NUM_MISTAKES, _NUM_CLASSES = 256, 4, 12, 10
+_NUM_AT_ONCE = 16
+"""Of images whose first or all feature maps are in memory: of ResNet-50's at 224 x 224, 100 MB each."""
 _NUM_EXCITING, _NUM_CHANNELS, _NUM_PATCHES = 9, 6, 6
 _MAX_SIDE, _MAX_PATCH_SIDE = 64, 32
 _MAX_SEARCHED_PIXELS = 2**25
 """Of the images whose patches are compared: 42,799 of 28 x 28, 668 of 224 x 224."""
 _SHOWS = 0.05
 """So much more of the images of one class, and it is said."""
+_NOWHERE = (
+    "It has no convolution but the one that cuts the image into patches, so that there are no pictures of its filters "
+    "and of where it looks."
+)
 Pictures = dict[str, NDArray[np.generic]]
 
 
@@ -51,7 +57,8 @@ def explain(folder: Path, predictions: pd.DataFrame, temperature: float, data: P
     mistakes = surest(answers, ~answers.is_right, _NUM_MISTAKES)
     kinds, agreement, pictures = _first_layer(classifier, test)
     layers, parts = _parts(classifier, test, data.manifest.mean)
-    looked_at = surest_of_each_class(answers, _NUM_CLASSES if layers else 0)
+    target = last_map(classifier.network)
+    looked_at = surest_of_each_class(answers, _NUM_CLASSES if target is not None else 0)
     num_exciting = min(_NUM_EXCITING, len(test))
     chance = share_by_chance(test.labels, num_exciting)
     return Explained(
@@ -64,8 +71,9 @@ def explain(folder: Path, predictions: pd.DataFrame, temperature: float, data: P
             mistakes=answers.described(mistakes, names),
             text=" ".join(
                 [
-                    _filters_in_words(kinds, agreement, test.images.shape[3]),
+                    _filters_in_words(kinds, agreement, classifier.input_shape[2]),
                     _layers_in_words(layers, num_exciting, chance),
+                    "" if target is not None else _NOWHERE,
                 ]
             ).strip(),
         ),
@@ -83,10 +91,10 @@ def _first_layer(classifier: ImageClassifier, test: Split) -> tuple[tuple[FirstF
     """What the first filters are, and the correlation of what the edges among them see with Sobel's."""
     weights_OCkk = first_filters(classifier)
     some = torch.from_numpy(test.images[: min(_NUM_COMPARED, len(test))])
-    scaled_NCHW = (some.permute(0, 3, 1, 2) - classifier.mean) / classifier.std
+    seen_NCHW = classifier.inputs(some).contiguous()
     kinds = describe_filters(weights_OCkk) if len(weights_OCkk) else []
-    edges_NHW = edge_responses(weights_OCkk, kinds, scaled_NCHW) if kinds else torch.zeros_like(scaled_NCHW[:, 0])
-    sobel_NHW = sobel(scaled_NCHW)
+    edges_NHW = torch.cat([edge_responses(weights_OCkk, kinds, part) for part in torch.split(seen_NCHW, _NUM_AT_ONCE)])
+    sobel_NHW = sobel(seen_NCHW)
     shown = _one_of_each_class(test, _NUM_SHOWN, len(some))
     return (
         tuple(FirstFilter.model_validate(dataclasses.asdict(kind)) for kind in kinds),
@@ -94,18 +102,19 @@ def _first_layer(classifier: ImageClassifier, test: Split) -> tuple[tuple[FirstF
         {
             "filters": weights_OCkk.numpy(),
             "images": _shrunk(test.images[shown], _MAX_SIDE),
-            "edges": edges_NHW[shown].numpy(),
-            "sobel": sobel_NHW[shown].numpy(),
+            "edges": _shrunk_map(edges_NHW[shown]),
+            "sobel": _shrunk_map(sobel_NHW[shown]),
         },
     )
 
 
 def first_filters(classifier: ImageClassifier) -> Tensor:
-    """(O, C, k, k); none where the first layer is no convolution, or is smaller than 2 x 2."""
+    """(O, C, k, k); none where the first layer is no convolution, is smaller than 2 x 2, or cuts the image into a
+    transformer's patches."""
     for layer in classifier.network.modules():
         if isinstance(layer, nn.Conv2d):
-            same_channels = layer.in_channels == classifier.arguments["image_shape"][2]
-            if same_channels and layer.kernel_size[0] > 1:
+            same_channels = layer.in_channels == classifier.input_shape[2]
+            if same_channels and layer.kernel_size[0] > 1 and last_map(classifier.network) is not None:
                 return layer.weight.detach()
             break
     return torch.zeros(0, 1, 1, 1)
@@ -146,12 +155,16 @@ def _some_patches(
 def _cams(
     classifier: ImageClassifier, test: Split, chosen: NDArray[np.int64], answers: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    cams_NHW = grad_cam(classifier, torch.from_numpy(test.images[chosen]), torch.from_numpy(answers))
-    side = max(cams_NHW.shape[1:])
-    if side > _MAX_SIDE:
-        cams_NHW = nn.functional.interpolate(cams_NHW[:, None], scale_factor=_MAX_SIDE / side, mode="area")[:, 0]
-    cams: NDArray[np.float32] = cams_NHW.numpy()
-    return cams
+    shown = [torch.split(torch.from_numpy(of_all), _NUM_AT_ONCE) for of_all in (test.images[chosen], answers)]
+    return _shrunk_map(torch.cat([grad_cam(classifier, *part) for part in zip(*shown, strict=True)]))
+
+
+def _shrunk_map(map_NHW: Tensor) -> NDArray[np.float32]:
+    side = max(map_NHW.shape[1:])
+    if side > _MAX_SIDE and len(map_NHW):
+        map_NHW = nn.functional.interpolate(map_NHW[:, None], scale_factor=_MAX_SIDE / side, mode="area")[:, 0]
+    shrunk: NDArray[np.float32] = map_NHW.numpy()
+    return shrunk
 
 
 def _one_of_each_class(test: Split, count: int, among: int) -> NDArray[np.int64]:

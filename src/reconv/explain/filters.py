@@ -76,9 +76,11 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 
 def _convolve(images_NCHW: Tensor, kernels_OCkk: Tensor) -> Tensor:
-    """With repeated borders, so that the image's frame is no edge."""
+    """With repeated borders, so that the image's frame is no edge; of the images' size also for even kernels."""
     around = kernels_OCkk.shape[-1] // 2
-    return nn.functional.conv2d(nn.functional.pad(images_NCHW, [around] * 4, mode="replicate"), kernels_OCkk)
+    height, width = images_NCHW.shape[2:]
+    padded = nn.functional.pad(images_NCHW, [around] * 4, mode="replicate")
+    return nn.functional.conv2d(padded, kernels_OCkk)[..., :height, :width]
 
 
 def _angles() -> list[float]:

@@ -51,6 +51,7 @@ def galleries(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) ->
         found["edges"] = _edges(pictures["images"], pictures["edges"], pictures["sobel"])
     if explanation.layers:
         found["patches"] = _patches(explanation, pictures)
+    if explanation.answers:
         found["answers"] = _answers(explanation.answers, pictures["answers"], pictures["cams"])
     if explanation.mistakes:
         found["mistakes"] = Gallery([*pictures["mistakes"]], [_in_words(one) for one in explanation.mistakes], 4, 2)

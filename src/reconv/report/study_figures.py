@@ -16,6 +16,7 @@ _VARIANTS = {
     "untied": "filters not shared, fewer images",
     "pooled": "max pooling",
     "unpooled": "no pooling",
+    "scratch": "not pretrained",
 }
 
 

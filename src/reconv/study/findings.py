@@ -9,11 +9,19 @@ from reconv.artifacts import Finding, Interval
 from reconv.evaluation.statistics import error_of_difference, t_interval
 from reconv.places import BASELINE, CNN
 from reconv.study.measure import Correct, Measured
-from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, UNTIED, parse, share_variant
+from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, SCRATCH, UNPOOLED, UNTIED, parse, share_variant
 
 CONFIDENCE = 0.95
 _SAME_POINTS = 0.01
 """Accuracies of shifted images that differ by less are called the same."""
+
+_LEFT_OUT = Finding(
+    name="left_out",
+    title="What was left out",
+    text="The CNN is a network of torchvision's, so that two experiments were left out: filters of its own at every "
+    "position, and pooling instead of strided convolutions or the reverse. Only reconv's own CNN has values for them.",
+    numbers={},
+)
 
 
 def find(measured: Measured, shares: tuple[float, ...]) -> tuple[Finding, ...]:
@@ -27,10 +35,14 @@ def _findings(measured: Measured, shares: tuple[float, ...]) -> Iterator[Finding
     yield _same_size(measured.trainings, leads)
     if (measured.trainings["variant"] == UNTIED).any():
         yield _sharing(measured.trainings, leads)
+    if (measured.trainings["variant"] == SCRATCH).any():
+        yield _pretraining(leads)
     yield _shifts(measured.shifts)
     yield _size(measured.sizes)
     yield _data(measured.trainings, leads, shares)
     yield _corruptions(measured.corruptions)
+    if not measured.trainings["variant"].isin((POOLED, UNPOOLED)).any():
+        yield _LEFT_OUT
 
 
 class _Leads:
@@ -119,26 +131,40 @@ def _sharing(trainings: pd.DataFrame, leads: _Leads) -> Finding:
     return Finding(name="sharing", title="The same filters everywhere", text=text, numbers=numbers)
 
 
+def _pretraining(leads: _Leads) -> Finding:
+    gain, within = leads.between((BASE, CNN), (SCRATCH, CNN))
+    lead, of_lead = leads.between((SCRATCH, CNN), (BASE, BASELINE))
+    left = "it is still better" if of_lead.low > 0 else "it is worse" if of_lead.high < 0 else "neither is better"
+    text = (
+        f"The same network from random first weights, all of which learn from the first epoch on: pretraining makes "
+        f"{_points(gain, within)} after as many epochs. Without it the CNN's difference to the feed-forward network is "
+        f"{_points(lead, of_lead)}: {left}."
+    )
+    return Finding(name="pretraining", title="Pretrained weights", text=text, numbers={"gain": gain, "lead": lead})
+
+
 def _shifts(shifts: pd.DataFrame) -> Finding:
     far = int(shifts["pixels"].max())
     middle = (far + 1) // 2
     means = shifts.groupby(["model", "variant", "pixels"])["accuracy"].mean()
     variants = [variant for variant in means[CNN].index.unique("variant") if variant != BASE]
-    base, other = means[CNN, BASE, middle], means[CNN, variants[0], middle]
+    base, feedforward = float(means[CNN, BASE, middle]), float(means[BASELINE, BASE, middle])
+    shifted = f"Test images shifted by {middle} pixel{'' if middle == 1 else 's'}: the CNN"
+    numbers = {"feedforward": feedforward, "pixels": float(middle)}
+    if not variants:
+        text = f"{shifted} is right on {base:.1%}, the feed-forward network on {feedforward:.1%}."
+        return Finding(name="shifts", title="Shifted images", text=text, numbers={"cnn": base, **numbers})
+    other = float(means[CNN, variants[0], middle])
     pooled, strided = (other, base) if variants[0] == POOLED else (base, other)
-    feedforward = means[BASELINE, BASE, middle]
     same = abs(pooled - strided) < _SAME_POINTS
     effect = "no difference to" if same else f"it {'more' if pooled > strided else 'less'} tolerant of"
-    by = f"{middle} pixel{'' if middle == 1 else 's'}"
     text = (
-        f"Test images shifted by {by}: the CNN with pooling is right on {pooled:.1%}, with strided "
+        f"{shifted} with pooling is right on {pooled:.1%}, with strided "
         f"convolutions instead on {strided:.1%}, the feed-forward network on {feedforward:.1%}. Pooling makes {effect} "
         "shifts here."
     )
-    numbers = {"pooled": pooled, "strided": strided, "feedforward": feedforward, "pixels": middle}
-    return Finding(
-        name="shifts", title="Pooling and shifted images", text=text, numbers={k: float(v) for k, v in numbers.items()}
-    )
+    numbers = {"pooled": pooled, "strided": strided, **numbers}
+    return Finding(name="shifts", title="Pooling and shifted images", text=text, numbers=numbers)
 
 
 def _size(sizes: pd.DataFrame) -> Finding:

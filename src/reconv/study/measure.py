@@ -6,6 +6,7 @@ N images, K classes.
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -19,6 +20,7 @@ from reconv.evaluation.evaluate import predict_logits
 from reconv.evaluation.metrics import is_correct
 from reconv.models.classifier import ImageClassifier, classifier_of
 from reconv.models.size import count_multiply_adds_of, count_parameters_of, network_on
+from reconv.models.transfer import input_shape_of
 from reconv.params import NetworkParams, StudyParams
 from reconv.study.perturbations import CORRUPTIONS, SEVERITIES, corrupted, shifted
 from reconv.study.plan import BASE, POOLED, UNPOOLED, is_by_share, parse
@@ -136,12 +138,15 @@ def _size_rows(
                     "channels": channels,
                     "parameters": parameters,
                     "multiply_adds": count_multiply_adds_of(network, shape, num_classes),
-                    "step_ms": _step_ms(network, shape, num_classes, device) if is_measured else None,
+                    "step_ms": _step_ms(network, input_shape_of(network, shape), num_classes, device)
+                    if is_measured
+                    else None,
                 }
 
 
+@cache  # a network of torchvision's may see images of all sizes as the same size
 def _step_ms(network: NetworkParams, shape: tuple[int, int, int], num_classes: int, device: torch.device) -> float:
-    """Median milliseconds of a forward and backward pass and a step of plain SGD, 32 images, float32."""
+    """Median milliseconds of a forward and backward pass and a step of plain SGD, 32 inputs of that shape, float32."""
     height, width, channels = shape
     module = network_on(str(device), network, shape, num_classes).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)

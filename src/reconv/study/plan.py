@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconv.artifacts import Manifest
-from reconv.params import CnnParams, FeedforwardParams, NetworkParams, Params, StudyParams
+from reconv.params import CnnParams, FeedforwardParams, NetworkParams, Params, StudyParams, TransferParams
 from reconv.places import BASELINE, CNN
 from reconv.training.job import TrainingJob
 
 BASE, PERMUTED, UNTIED, POOLED, UNPOOLED, MATCHED = "base", "permuted", "untied", "pooled", "unpooled", "matched"
+SCRATCH = "scratch"
 _MAX_UNTIED_PARAMETERS = 100_000_000
 _MIN_UNTIED_IMAGES = 5000
 _SHARE = "share-"
@@ -29,7 +30,7 @@ def plan(params: Params, best: dict[str, dict[str, Any]], manifest: Manifest) ->
 
 
 def num_trainings(params: StudyParams) -> int:
-    """As many as `plan` makes, or one less for each seed."""
+    """As many as `plan` makes, or up to two less for each seed."""
     return params.size.num_seeds * (len((UNTIED, POOLED, MATCHED)) + 2 * (len((BASE, PERMUTED)) + len(params.shares)))
 
 
@@ -59,15 +60,17 @@ def _variants(params: Params, best: dict[str, dict[str, Any]], manifest: Manifes
             model, network, recipe, params.augment, study.size.max_epochs, 0, train_share=share, validates=False
         )
     cnn, feedforward = base[CNN], base[BASELINE]
-    assert isinstance(cnn.network, CnnParams)
-    untied = cnn.network.model_copy(update={"shared_weights": False})
-    if _count(untied, manifest) <= _MAX_UNTIED_PARAMETERS:
-        # An epoch takes it up to eight times as long: it gets the smallest share that is enough to learn from.
-        enough = _MIN_UNTIED_IMAGES / (share * manifest.counts["train"])
-        part = next((part for part in sorted(study.shares) if part >= enough), 1.0)
-        yield UNTIED, dataclasses.replace(_of_share(cnn, part), network=untied)
-    other, pooling = (POOLED, _POOLED_BY) if cnn.network.pooling == _UNPOOLED_BY else (UNPOOLED, _UNPOOLED_BY)
-    yield other, dataclasses.replace(cnn, network=cnn.network.model_copy(update={"pooling": pooling}))
+    if isinstance(cnn.network, CnnParams):  # a network of torchvision's has no such values
+        untied = cnn.network.model_copy(update={"shared_weights": False})
+        if _count(untied, manifest) <= _MAX_UNTIED_PARAMETERS:
+            # An epoch takes it up to eight times as long: it gets the smallest share that is enough to learn from.
+            enough = _MIN_UNTIED_IMAGES / (share * manifest.counts["train"])
+            part = next((part for part in sorted(study.shares) if part >= enough), 1.0)
+            yield UNTIED, dataclasses.replace(_of_share(cnn, part), network=untied)
+        other, pooling = (POOLED, _POOLED_BY) if cnn.network.pooling == _UNPOOLED_BY else (UNPOOLED, _UNPOOLED_BY)
+        yield other, dataclasses.replace(cnn, network=cnn.network.model_copy(update={"pooling": pooling}))
+    elif isinstance(cnn.network, TransferParams) and cnn.network.is_pretrained:
+        yield SCRATCH, dataclasses.replace(cnn, network=cnn.network.model_copy(update={"weights": "none"}))
     for job in (cnn, feedforward):
         yield BASE, job
         yield PERMUTED, dataclasses.replace(job, pixel_order=study.pixel_order)
