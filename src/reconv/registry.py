@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from reconv.artifacts import Metrics, Registration, Verdict
 from reconv.data.arrays import PreparedData
+from reconv.files import read_json
 from reconv.params import Params
 from reconv.places import BASELINE, CNN, seed_dir
 from reconv.tracking.lineage import dvc_hashes
@@ -26,7 +27,7 @@ _PACKAGE = Path(__file__).parent
 _SERVED_SEED = 0
 """Chosen before any test image was seen: the best seed on the test set would look better than it is."""
 _EXAMPLE_IMAGES = 2
-_CHUNK = 500
+_CHUNK = 100
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "torch")
 
 
@@ -74,6 +75,7 @@ def register(
         "git_commit": git_commit(),
         "data_digest": data.manifest.digest,
         "pipeline_run": run.parent.run_id,
+        **_of_torchvision(seed_dir(model, _SERVED_SEED)),
         **{f"dvc.{path}": digest for path, digest in dvc_hashes().items()},
     }
     for key, value in tags.items():
@@ -93,6 +95,14 @@ def register(
         run_id=run.run_id,
         reason=decision.reason,
     )
+
+
+def _of_torchvision(folder: Path) -> dict[str, str]:
+    """Name and, if there are any, digest of the pretrained weights of the classifier in `folder`; nothing for a network
+    of our own."""
+    described = read_json(folder / "model.json")
+    found = {"network": described["network"].get("model"), "weights_sha256": described.get("weights_sha256")}
+    return {key: value for key, value in found.items() if value}
 
 
 def _champion_accuracy(client: "MlflowClient", name: str, data: PreparedData) -> float | None:
@@ -125,6 +135,8 @@ def _log_model(name: str, model: str, data: PreparedData, run: StageRun, metrics
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, Schema, TensorSpec
 
+    folder = seed_dir(model, _SERVED_SEED)
+    packages = (*_REQUIREMENTS, *(["torchvision"] if _of_torchvision(folder) else []))
     example = np.array(data.train.images[:_EXAMPLE_IMAGES])
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *data.manifest.image_shape))]),
@@ -136,17 +148,17 @@ def _log_model(name: str, model: str, data: PreparedData, run: StageRun, metrics
             ]
         ),
     )
-    with tempfile.TemporaryDirectory(prefix="reconv-register-") as folder, mlflow.start_run(run_id=run.run_id):
+    with tempfile.TemporaryDirectory(prefix="reconv-register-") as scratch, mlflow.start_run(run_id=run.run_id):
         # A copy without caches: what lies beside the sources on this machine is no part of the model.
-        code = Path(shutil.copytree(_PACKAGE, Path(folder) / "reconv", ignore=shutil.ignore_patterns("__pycache__")))
+        code = Path(shutil.copytree(_PACKAGE, Path(scratch) / "reconv", ignore=shutil.ignore_patterns("__pycache__")))
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(code / "serving.py"),
-            artifacts={"classifier": str(seed_dir(model, _SERVED_SEED))},
+            artifacts={"classifier": str(folder)},
             code_paths=[str(code)],
             signature=signature,
             input_example=example,
-            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in packages],
             registered_model_name=name,
         )
         mlflow.log_metrics(test_metrics(metrics), model_id=info.model_id)

@@ -46,6 +46,25 @@ def test_what_a_search_chose_may_differ(
     assert (line.cnn, line.feedforward, line.is_own) == ("0.01", "0.03", True)
 
 
+def test_pretrained_weights_that_only_one_had_are_told_and_not_refused(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]
+) -> None:
+    conditions = {"cnn": make_conditions(weights_sha256="f37072fd5c47" + "0" * 52), "feedforward": make_conditions()}
+
+    (line,) = (line for line in audit(both(make_budget), conditions, 0.05) if line.name == "pretrained weights")
+
+    assert (line.cnn, line.feedforward) == ("SHA-256 f37072fd5c47…", "none")
+    assert (line.is_own, line.is_unequal) == (False, True)
+
+
+def test_where_nobody_had_pretrained_weights_there_is_no_line_of_them(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]
+) -> None:
+    lines = audit(both(make_budget), both(make_conditions), 0.05)
+
+    assert not [line for line in lines if line.is_unequal or line.name == "pretrained weights"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

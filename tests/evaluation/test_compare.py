@@ -81,6 +81,32 @@ def test_better_cnn_wins(verdict_of: VerdictOf) -> None:
     assert verdict.notes == ()
 
 
+RESNET = {"model": "torchvision:resnet18", "weights": "default"}
+
+
+@pytest.mark.parametrize(
+    ("sha256", "name", "num_notes"),
+    [
+        ("f37072fd5c47" + "0" * 52, "The CNN (torchvision:resnet18, pretrained) is worth it here", 1),
+        (None, "The CNN (torchvision:resnet18, not pretrained) is worth it here", 0),
+    ],
+)
+def test_a_network_of_torchvisions_is_named_and_its_advantage_told(
+    verdict_of: VerdictOf,
+    make_conditions: Callable[..., Conditions],
+    sha256: str | None,
+    name: str,
+    num_notes: int,
+) -> None:
+    conditions = {"cnn": make_conditions(network=RESNET, weights_sha256=sha256), "feedforward": make_conditions()}
+
+    verdict = verdict_of(0.9, 0.6, conditions=conditions)
+
+    assert verdict.text.startswith(name)
+    assert len(verdict.notes) == num_notes
+    assert all("default, SHA-256 f37072fd5c47…" in note and "had none" in note for note in verdict.notes)
+
+
 def test_better_baseline_wins(verdict_of: VerdictOf) -> None:
     verdict = verdict_of(0.6, 0.9)
 

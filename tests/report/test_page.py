@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reconv.artifacts import Energy, Manifest, Verdict
+from reconv.artifacts import Condition, Energy, Manifest, Verdict
 from reconv.evaluation.evaluate import confusion_rows
 from reconv.files import write_arrays, write_csv
 from reconv.params import ReportParams
@@ -81,6 +81,27 @@ def test_the_audit_and_the_calibration_are_shown(page: Page) -> None:
     shown = ("Was it fair?", "own", "2.00%", "1.23%", "cnn 0.87")
 
     assert [value for value in shown if value not in " ".join(page.text.split())] == []
+
+
+def test_what_only_one_was_given_is_marked(contents: Contents, report_params: ReportParams, page: Page) -> None:
+    line = Condition(name="pretrained weights", cnn="SHA-256 f37…", feedforward="none", is_own=False, is_unequal=True)
+    verdict = contents.verdict.model_copy(update={"audit": (*contents.verdict.audit, line)})
+
+    marked = Page(render(dataclasses.replace(contents, verdict=verdict), report_params))
+
+    row = " ".join(marked.text.split()).partition("pretrained weights")[2]
+    assert row.startswith("SHA-256 f37…nonenot the same")
+    assert "the verdict counts it in" in marked.text
+    assert "not the same" not in page.text
+
+
+def test_pictures_of_answers_need_none_of_layers(contents: Contents, report_params: ReportParams) -> None:
+    """As of a network of torchvision's."""
+    explanation = contents.explanation.model_copy(update={"layers": ()})
+
+    page = Page(render(dataclasses.replace(contents, explanation=explanation), report_params))
+
+    assert set(LEARNED) - page.ids == {"figure-patches"}
 
 
 def test_every_class_is_shown_as_it_is_named(page: Page, described: Manifest) -> None:

@@ -28,7 +28,28 @@ def audit(
         listed = "; ".join(f"{line.name}: cnn {line.cnn}, feedforward {line.feedforward}" for line in unequal)
         raise ComparisonError(f"the models were not given the same: {listed}. Run `dvc repro --force search` for both.")
     spent = {model: f"{budget.spent_epochs} of {budget.budget_epochs}" for model, budget in budgets.items()}
-    return (Condition(name="epochs of the search", cnn=spent[CNN], feedforward=spent[BASELINE], is_own=False), *lines)
+    return (
+        Condition(name="epochs of the search", cnn=spent[CNN], feedforward=spent[BASELINE], is_own=False),
+        *lines,
+        *_pretrained_weights(conditions),
+    )
+
+
+def _pretrained_weights(conditions: dict[str, Conditions]) -> Iterator[Condition]:
+    """Nothing where neither has any."""
+    given = {model: _first_digits(of_model.weights_sha256) for model, of_model in conditions.items()}
+    if any(of_model.weights_sha256 for of_model in conditions.values()):
+        yield Condition(
+            name="pretrained weights",
+            cnn=given[CNN],
+            feedforward=given[BASELINE],
+            is_own=False,
+            is_unequal=given[CNN] != given[BASELINE],
+        )
+
+
+def _first_digits(sha256: str | None) -> str:
+    return f"SHA-256 {sha256[:12]}…" if sha256 else "none"
 
 
 def _check_spent(budgets: dict[str, Budget], tolerance: float) -> None:

@@ -62,9 +62,11 @@ def compare(
         classes=classes,
         audit=lines,
         budgets=budgets,
-        notes=tuple(_notes(predictions, conditions, labels_N, class_names)),
+        notes=(*_about_the_cnn(conditions[CNN]), *_notes(predictions, conditions, labels_N, class_names)),
         winner=winner,
-        text=_in_words(winner, difference, of_difference, params.confidence, detectable, classes),
+        text=_in_words(
+            _name_of_cnn(conditions[CNN]), winner, difference, of_difference, params.confidence, detectable, classes
+        ),
         why=_why(study),
     )
 
@@ -104,6 +106,25 @@ def _answers(predictions: pd.DataFrame) -> NDArray[np.int64]:
     return answers
 
 
+def _name_of_cnn(conditions: Conditions) -> str:
+    """With what it is where it is not reconv's own."""
+    network = conditions.network.get("model")
+    if network is None:
+        return "CNN"
+    return f"CNN ({network}, {'pretrained' if conditions.weights_sha256 else 'not pretrained'})"
+
+
+def _about_the_cnn(conditions: Conditions) -> list[str]:
+    if conditions.weights_sha256 is None:
+        return []
+    weights = conditions.network["weights"]
+    return [
+        f"What is called CNN here is {conditions.network['model']}, which began with weights ({weights}, SHA-256 "
+        f"{conditions.weights_sha256[:12]}…) that were trained on other images. The feed-forward network had none: the "
+        "difference is that of pretraining and convolution together."
+    ]
+
+
 def _notes(
     predictions: dict[str, pd.DataFrame],
     conditions: dict[str, Conditions],
@@ -128,6 +149,7 @@ def _notes(
 
 
 def _in_words(
+    cnn: str,
     winner: str | None,
     difference: float,
     within: Interval,
@@ -143,11 +165,11 @@ def _in_words(
     better = sum(one.difference > 0 for one in found)
     by_class = f"better on {better} of {len(classes)} classes, worse on {len(found) - better or 'none'}"
     if winner == CNN:
-        return f"The CNN is worth it here: {size}; {by_class}."
+        return f"The {cnn} is worth it here: {size}; {by_class}."
     if winner == BASELINE:
-        return f"The feed-forward network is enough here: the CNN makes {size}; it is {by_class}."
+        return f"The feed-forward network is enough here: the {cnn} makes {size}; it is {by_class}."
     return (
-        f"These images cannot tell which is better: the CNN makes {size}, which contains 0. A true difference of "
+        f"These images cannot tell which is better: the {cnn} makes {size}, which contains 0. A true difference of "
         f"{detectable * 100:.1f} points would probably have shown."
     )
 
