@@ -232,7 +232,7 @@ def test_pictures_may_be_grey_or_in_colour(contents: Contents, report_params: Re
 def test_a_network_without_first_filters_and_mistakes_has_no_pictures(
     contents: Contents, report_params: ReportParams
 ) -> None:
-    nothing = contents.explanation.model_copy(update={"filters": (), "layers": (), "mistakes": ()})
+    nothing = contents.explanation.model_copy(update={"filters": (), "layers": (), "answers": (), "mistakes": ()})
 
     page = Page(render(dataclasses.replace(contents, explanation=nothing), report_params))
 
