@@ -24,7 +24,7 @@ def test_every_gallery_is_a_picture_and_every_class_a_row(contents: Contents) ->
 
 
 def test_what_there_is_not_has_no_picture(contents: Contents) -> None:
-    nothing = contents.explanation.model_copy(update={"filters": (), "layers": (), "mistakes": ()})
+    nothing = contents.explanation.model_copy(update={"filters": (), "layers": (), "answers": (), "mistakes": ()})
 
     assert write_plots(dataclasses.replace(contents, explanation=nothing), OUT) == []
     assert (OUT / "classes.csv").exists()
