@@ -18,7 +18,7 @@ if __name__ == "__main__":
     model = sys.argv[1]
     with stage("search", model, lambda params: ray_session(params.resources)) as this:
         params, data = this.params, PreparedData()
-        weights = weights_digests(params.networks_tried(model), data.manifest)
+        weights = weights_digests(params.networks_tried(model), data.manifest, this.console.say)
         fingerprint = [data.manifest.digest, weights, params.augment, params.recipe, params.network(model)]
         state = resumable_dir(f"search-{model}", [repr(part) for part in (*fingerprint, params.search)])
         progress = SearchProgress(this.console, params.search.budget_epochs)

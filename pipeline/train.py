@@ -21,7 +21,7 @@ if __name__ == "__main__":
         params, data = this.params, PreparedData()
         best = read_yaml(search_dir(model) / "best.yaml")
         jobs = jobs_for(model, params, best["values"])
-        weights = weights_digests([job.network for job in jobs], data.manifest)
+        weights = weights_digests([job.network for job in jobs], data.manifest, this.console.say)
         state = resumable_dir(f"train-{model}", [data.manifest.digest, weights, *map(repr, jobs)])
         progress = TrainProgress(this.console, params.train.num_seeds, params.train.max_epochs)
         this.run.log_dataset(data.manifest, "training")

@@ -238,6 +238,18 @@ def test_its_search_may_not_name_values_of_the_own_cnn(
         make_params(changes)
 
 
+def test_the_example_of_the_docs_is_valid(repository: Path) -> None:
+    page = (repository / "docs" / "transfer-learning.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    values = yaml.safe_load((repository / "params.yaml").read_text(encoding="utf-8"))
+    values["models"]["cnn"] = example["models"]["cnn"]
+    values["search"]["space"]["cnn"] = example["search"]["space"]["cnn"]
+
+    params = Params.model_validate(values)
+
+    assert params.networks_tried("cnn") == [params.models.cnn]
+
+
 @pytest.mark.parametrize(
     ("weights", "frozen", "epochs", "expected"),
     [

@@ -206,13 +206,15 @@ def test_the_driver_tries_each_choice_of_the_search_once(
     changes = of_torchvision(weights="a.pth")
     changes["search.space.cnn"]["weights"] = {"choice": ["a.pth", "b.pth", "none"]}
     params = make_params(changes)
+    said: list[str] = []
 
-    digests = weights_digests(params.networks_tried("cnn"), manifest)
+    digests = weights_digests(params.networks_tried("cnn"), manifest, said.append)
 
+    assert said == [f"torchvision:{NAME}, weights: {weights}" for weights in ("a.pth", "b.pth", "none")]
     assert digests == [sha256_of_file(Path("a.pth")), sha256_of_file(Path("b.pth")), None]
     write_weights("b.pth", seed=3)
-    assert weights_digests(params.networks_tried("cnn"), manifest) != digests
-    assert weights_digests(params.networks_tried("feedforward"), manifest) == []
+    assert weights_digests(params.networks_tried("cnn"), manifest, said.append) != digests
+    assert weights_digests(params.networks_tried("feedforward"), manifest, said.append) == []
 
 
 def test_a_choice_of_the_search_that_cannot_be_used_is_told_before_it(
@@ -222,4 +224,4 @@ def test_a_choice_of_the_search_that_cannot_be_used_is_told_before_it(
     changes["search.space.cnn"]["model"] = {"choice": [f"torchvision:{NAME}", "torchvision:resnet19"]}
 
     with pytest.raises(ParamsError, match="torchvision:resnet19, which is unknown"):
-        weights_digests(make_params(changes).networks_tried("cnn"), manifest)
+        weights_digests(make_params(changes).networks_tried("cnn"), manifest, print)

@@ -26,7 +26,7 @@ from reconv.models.classifier import ImageClassifier, load_classifier
 
 _NUM_COMPARED, _NUM_SHOWN, _NUM_MISTAKES, _NUM_CLASSES = 256, 4, 12, 10
 _NUM_AT_ONCE = 16
-"""Of images whose first or all feature maps are in memory: of ResNet-50's at 224 x 224, 100 MB each."""
+"""Of images whose first or all feature maps are in memory: of ResNet-50's at 224 x 224, 86 MB each."""
 _NUM_EXCITING, _NUM_CHANNELS, _NUM_PATCHES = 9, 6, 6
 _MAX_SIDE, _MAX_PATCH_SIDE = 64, 32
 _MAX_SEARCHED_PIXELS = 2**25
