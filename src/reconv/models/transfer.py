@@ -17,6 +17,9 @@ Shape = tuple[int, int, int]
 Values = tuple[float, ...]
 # Most of these networks halve an image five times: of 64 pixels a side, 2 x 2 places are left.
 _MIN_SIDE = 64
+# Of BatchNorm's running statistics: torch's default. MobileNet-V3's own, 0.01, and MNASNet's, 0.0003, are for ImageNet's
+# millions of steps: after some hundred they would still be those of other images, or of none.
+_MOMENTUM = 0.1
 _WITH_AUXILIARY_CLASSIFIERS = ("googlenet", "inception_v3")
 
 
@@ -34,6 +37,9 @@ def build_transfer(params: TransferParams, input_shape: Shape, num_classes: int)
     with torch.device("cpu") if name.startswith("regnet_") else nullcontext():
         network: nn.Module = get_model(name, weights=None, **options)
     network.to(torch.get_default_device())
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = _MOMENTUM
     _replace_classes_layer(network, params.dropout, num_classes)
     return network
 
