@@ -17,8 +17,8 @@ Shape = tuple[int, int, int]
 Values = tuple[float, ...]
 # Most of these networks halve an image five times: of 64 pixels a side, 2 x 2 places are left.
 _MIN_SIDE = 64
-# Of BatchNorm's running statistics: torch's default. MobileNet-V3's own, 0.01, and MNASNet's, 0.0003, are for millions of
-# steps: after some hundred they would still be those of other images, or of none.
+# Of BatchNorm's running statistics: torch's default. MobileNet-V3's own, 0.01, and MNASNet's, 0.0003, are for millions
+# of steps: after some hundred they would still be those of other images, or of none.
 _MOMENTUM = 0.1
 _WITH_AUXILIARY_CLASSIFIERS = ("googlenet", "inception_v3")
 
