@@ -17,5 +17,4 @@ if __name__ == "__main__":
         log_prepared(this.run, manifest, report, PREPARED / "data_report.json")
         counts = " · ".join(f"{count:,} {split}" for split, count in manifest.counts.items())
         shape = "x".join(map(str, manifest.image_shape))
-        duplicates = sum(report.duplicates_across.values())
-        this.console.say(f"{counts} · {shape} · {manifest.num_classes} classes · {duplicates} duplicates across splits")
+        this.console.say(f"{counts} · {shape} · {manifest.num_classes} classes")

@@ -44,8 +44,8 @@ def test_training_reads_the_mapped_file_and_copies_nothing(prepared: PreparedDat
     for split in (prepared.train, prepared.validation, prepared.development, prepared.test):
         resident = Resident(split, CPU)
 
-        assert isinstance(split.images, np.memmap)
-        assert resident.images_NHWC.data_ptr() == split.images.ctypes.data
+        assert isinstance(split.images[:], np.memmap)
+        assert resident.take(slice(None))[0].data_ptr() == split.images[:].ctypes.data
         assert resident.labels_N.data_ptr() == split.labels.ctypes.data
 
 

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, f
 from reconv.errors import DataError
 from reconv.files import digest_of, read_json, write_json
 
+Split = Literal["train", "validation", "test"]
+Severity = Literal["error", "warning"]
+
 
 class Artifact(BaseModel):
     """A JSON file that one stage writes and later ones read."""
@@ -51,7 +54,7 @@ class Manifest(Artifact):
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     """Height, width, channels."""
-    counts: dict[Literal["train", "validation", "test"], int]
+    counts: dict[Split, int]
     mean: tuple[float, ...]
     """Of each channel over the training split, in units of 0 to 255."""
     std: tuple[float, ...]
@@ -66,16 +69,28 @@ class Manifest(Artifact):
         return digest_of(self.model_dump(mode="json"))
 
 
+class DataPicture(Artifact):
+    """An image that a finding shows."""
+
+    split: Split
+    index: int
+    """Of the image in the split."""
+    caption: str
+
+
 class DataFinding(Artifact):
-    """Something about the files of images that a user should know."""
+    """Something about the images that a user should know."""
 
     kind: str
-    severity: Literal["error", "warning"]
+    """No two findings with pictures are of the same."""
+    severity: Severity
     count: int
     """Of the files that it is about; 0 if it is about none in particular."""
     text: str
     files: tuple[str, ...]
     """The first of them, each with what there is to say of it."""
+    pictures: tuple[DataPicture, ...]
+    """Of the first of them that were packed; in findings.npz they stand by the finding's kind."""
 
 
 class DataReport(Artifact):
@@ -83,14 +98,7 @@ class DataReport(Artifact):
 
     images_per_class: dict[str, dict[str, int]]
     """split -> class name -> count."""
-    duplicates_within: dict[str, int]
-    """split -> images that are byte for byte the same as an earlier one of the split."""
-    duplicates_across: dict[str, int]
-    """"train-test" and so on -> images of the second split that stand in the first as well."""
-    examples: tuple[tuple[str, int, str, int], ...]
-    """The first duplicates across splits: split, index, split, index."""
     findings: tuple[DataFinding, ...]
-    """Of the gate, where the source is files."""
 
 
 class Energy(Artifact):

@@ -4,6 +4,7 @@ import torch
 
 from reconv.data.arrays import PreparedData, Split
 from reconv.data.batches import EvaluationBatches, Resident, TrainingBatches
+from reconv.data.shards import PackedImages
 from reconv.params import AugmentParams
 
 PLAIN = AugmentParams(crop=0, flip=False)
@@ -91,4 +92,20 @@ def test_mapped_images_are_not_copied_on_a_cpu(prepared: PreparedData) -> None:
 
     resident = Resident(split, CPU)
 
-    assert np.shares_memory(resident.images_NHWC.numpy(), split.images)
+    assert np.shares_memory(resident.take(slice(None))[0].numpy(), split.images)
+
+
+def test_batches_of_several_shards_are_those_of_one() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
+    labels = np.arange(50)
+    in_one, in_three = (
+        Resident(Split(packed, labels), CPU)
+        for packed in (images, PackedImages([images[:20], images[20:40], images[40:]]))
+    )
+
+    batches = (TrainingBatches(one, 8, MOVED, seed=0, epoch=3) for one in (in_one, in_three))
+    for first, second in zip(*batches, strict=True):
+        assert torch.equal(first[0], second[0])
+        assert torch.equal(first[1], second[1])
+    for first, second in zip(EvaluationBatches(in_one, 15), EvaluationBatches(in_three, 15), strict=True):
+        assert torch.equal(first[0], second[0])

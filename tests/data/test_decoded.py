@@ -3,14 +3,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from PIL import Image
 
 from reconv.data import decoded as module
+from reconv.data import decoders
 from reconv.data.decoded import DecodedImages
+from reconv.data.decoders import decode_locally
 from reconv.data.decoding import Conversion
 from reconv.data.storage import ArchiveStorage, FolderStorage
 from reconv.errors import DataError
@@ -30,15 +35,24 @@ def sums(names: list[str]) -> list[str]:
     return [hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in names]
 
 
+def digests(names: list[str]) -> np.ndarray:
+    return np.array([bytes.fromhex(one) for one in sums(names)], "S32")
+
+
+def add(names: list[str], say: Callable[[int, int], None], to: Conversion = TO) -> DecodedImages:
+    decoded = DecodedImages(STATE, to)
+    decoded.add(FolderStorage(ROOT), pd.Series(names), digests(names), decode_locally, say)
+    return decoded
+
+
 def decode(names: list[str], to: Conversion = TO) -> tuple[DecodedImages, int]:
     """And how many were decoded for it."""
-    decoded, said = DecodedImages(STATE, to), [(0, 0)]
-    decoded.add(FolderStorage(ROOT), names, sums(names), lambda *at: said.append(at))
-    return decoded, said[-1][1]
+    said = [(0, 0)]
+    return add(names, lambda *at: said.append(at), to), said[-1][1]
 
 
 def brightness(decoded: DecodedImages, names: list[str]) -> list[int]:
-    return decoded.pixels[decoded.rows(sums(names))][:, 0, 0, 0].tolist()
+    return decoded.pixels[decoded.rows(digests(names))][:, 0, 0, 0].tolist()
 
 
 def test_every_image_is_decoded_once() -> None:
@@ -81,7 +95,7 @@ def test_another_conversion_has_images_of_its_own() -> None:
     assert decoded.pixels.shape == (3, 16, 16, 3)
 
 
-@pytest.mark.parametrize("torn", [("pixels", 30), ("sums", 20)])
+@pytest.mark.parametrize("torn", [("pixels", 30), ("records", 20)])
 def test_a_torn_end_is_never_taken_for_an_image(torn: tuple[str, int]) -> None:
     names = [put(value) for value in range(10)]
     decode(names[:6])
@@ -108,7 +122,7 @@ def test_what_was_lost_of_the_pixels_is_decoded_again() -> None:
 
 
 def test_an_interruption_loses_one_chunk_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 64 * 4)
+    monkeypatch.setattr(module, "_CHUNK_IMAGES", 4)
     names = [put(value) for value in range(10)]
 
     def interrupt(done: int, _: int) -> None:
@@ -116,7 +130,7 @@ def test_an_interruption_loses_one_chunk_at_most(monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        DecodedImages(STATE, TO).add(FolderStorage(ROOT), names, sums(names), interrupt)
+        add(names, interrupt)
 
     decoded, num_decoded = decode(names)
     assert num_decoded == 2
@@ -124,12 +138,12 @@ def test_an_interruption_loses_one_chunk_at_most(monkeypatch: pytest.MonkeyPatch
 
 
 def test_progress_counts_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 64 * 2)
+    monkeypatch.setattr(module, "_CHUNK_IMAGES", 2)
     names = [put(value) for value in range(5)]
     decode(names[:1])
     said: list[tuple[int, int]] = []
 
-    DecodedImages(STATE, TO).add(FolderStorage(ROOT), names, sums(names), lambda *at: said.append(at))
+    add(names, lambda *at: said.append(at))
 
     assert said == [(2, 4), (4, 4)]
 
@@ -152,11 +166,11 @@ def test_what_cannot_be_decoded_is_named_and_not_tried_again() -> None:
 
 def test_a_file_that_changed_since_it_was_listed_is_refused() -> None:
     name = put(1)
-    listed = sums([name])
+    listed = digests([name])
     Image.new("L", (9, 12), 99).save(ROOT / name)
 
     with pytest.raises(DataError, match=r"001\.png changed since it was listed: run `dvc repro --force fetch`"):
-        DecodedImages(STATE, TO).add(FolderStorage(ROOT), [name], listed, lambda *_: None)
+        DecodedImages(STATE, TO).add(FolderStorage(ROOT), pd.Series([name]), listed, decode_locally, lambda *_: None)
 
 
 @pytest.mark.slow
@@ -168,14 +182,15 @@ def test_processes_decode_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch, kin
     alone, _ = decode(names)
     content = alone.pixels.tobytes()
     shutil.rmtree(STATE)
-    monkeypatch.setattr(module, "_FEW_IMAGES", 10)
+    monkeypatch.setattr(decoders, "_FEW_IMAGES", 10)
     if kind == "folder":
         together, _ = decode(names)
     else:
         archive = Path(shutil.make_archive("packed", kind, ROOT))
         together = DecodedImages(STATE, TO)
         with ArchiveStorage(archive) as storage:
-            together.add(storage, [f"./{name}" for name in names], sums(names), lambda *_: None)
+            paths = pd.Series([f"./{name}" for name in names])
+            together.add(storage, paths, digests(names), decode_locally, lambda *_: None)
 
     assert together.pixels.tobytes() == content
     assert together.problems == alone.problems != {}
@@ -184,25 +199,27 @@ def test_processes_decode_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch, kin
 @pytest.mark.slow
 def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [put(value) for value in range(20)]
-    monkeypatch.setattr(module, "_FEW_IMAGES", 10)
-    monkeypatch.setattr(module, "_open", os.abort)
+    monkeypatch.setattr(decoders, "_FEW_IMAGES", 10)
+    monkeypatch.setattr(decoders, "_open", os.abort)
 
     with pytest.raises(DataError, match="a process that decoded images died"):
-        DecodedImages(STATE, TO).add(FolderStorage(ROOT), names, sums(names), lambda *_: None)
+        add(names, lambda *_: None)
 
 
 _DECODE_FOR_EVER = """
 import time
 from pathlib import Path
-from reconv.data import decoded
+import numpy as np
+from reconv.data.decoders import Chunk, decode_locally
+from reconv.data.decoders import decode_locally
 from reconv.data.decoding import Conversion
 from reconv.data.storage import FolderStorage
 
 if __name__ == "__main__":
-    images = [(str(index), f"{index}.png") for index in range(1000)]
-    with decoded._Decoders(FolderStorage(Path("images")), Conversion(8, 1, "crop"), len(images)) as decoders:
-        print(next(decoders.decode(images)), flush=True)
-        time.sleep(60)
+    chunks = (Chunk(0, [f"{row}.png"], np.array([b"a"], "S32")) for row in range(1000))
+    outcomes = decode_locally(FolderStorage(Path("images")), Conversion(8, 1, "crop"), chunks, 1000, Path("pixels"))
+    print(next(outcomes).problems, flush=True)
+    time.sleep(60)
 """
 
 
@@ -210,6 +227,7 @@ if __name__ == "__main__":
 def test_processes_end_with_a_parent_that_is_killed() -> None:
     put(1)
     Path("script.py").write_text(_DECODE_FOR_EVER)
+    Path("pixels").touch()
     parent = subprocess.Popen([sys.executable, "script.py"], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     assert "cannot be read" in parent.stdout.readline()

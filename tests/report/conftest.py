@@ -12,6 +12,7 @@ from reconv.artifacts import (
     ClassDifference,
     Condition,
     DataFinding,
+    DataPicture,
     DataReport,
     Explanation,
     Finding,
@@ -127,9 +128,6 @@ def described(manifest: Manifest) -> Manifest:
 def data_report() -> DataReport:
     return DataReport(
         images_per_class={split: dict.fromkeys(CLASS_NAMES, 7) for split in ("train", "validation", "test")},
-        duplicates_within={"train": 1, "validation": 0, "test": 0},
-        duplicates_across={"train-test": 2},
-        examples=(("train", 0, "test", 1),),
         findings=(
             DataFinding(
                 kind="unusable",
@@ -137,6 +135,18 @@ def data_report() -> DataReport:
                 count=3,
                 text="3 files <of 63>.",
                 files=("a/\\n<b>.png has 0 bytes",),
+                pictures=(),
+            ),
+            DataFinding(
+                kind="look-alikes",
+                severity="warning",
+                count=2,
+                text="1 pairs look <alike>.",
+                files=("a/<1>.png", "b/2.png"),
+                pictures=(
+                    DataPicture(split="train", index=3, caption="a/<1>.png"),
+                    DataPicture(split="train", index=5, caption="b/2.png"),
+                ),
             ),
         ),
     )
@@ -265,5 +275,6 @@ def contents(
         pictures=pictures,
         manifest=described,
         data_report=data_report,
+        data_pictures={"look-alikes": np.zeros((2, 8, 8, 1), np.uint8)},
         commit="0123abc",
     )

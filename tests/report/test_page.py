@@ -204,9 +204,10 @@ def test_energy_that_was_counted_is_not_marked_as_an_estimate(contents: Contents
     assert "energy of it (Wh)0.500.50" in text  # two seeds of each model
 
 
-def test_what_was_found_in_the_files_is_shown(page: Page) -> None:
+def test_what_was_found_in_the_images_is_shown(page: Page) -> None:
     assert "3 files <of 63>." in page.text
-    assert "the first 1 of 3 files" in page.text
+    assert "the first 1 of 3 names" in page.text
+    assert "figure-look-alikes" in page.ids
     assert "a/\\n<b>.png has 0 bytes" in page.text
 
 
@@ -279,6 +280,7 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
         write_csv(evaluate_dir(model) / "calibration.csv", tables["calibration"])
     contents.manifest.model_copy(update={"class_names": class_names}).save(PREPARED / "manifest.json")
     contents.data_report.save(PREPARED / "data_report.json")
+    write_arrays(PREPARED / "findings.npz", contents.data_pictures)
 
     collected = collect(contents.verdict, MODELS, "commit")
 

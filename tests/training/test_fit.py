@@ -216,7 +216,7 @@ def test_reported_loss_and_accuracy_are_means_over_images(
     write_json(Path("model.json"), result.arguments)
 
     with torch.inference_mode():
-        logits = load_classifier(Path())(torch.from_numpy(prepared.validation.images))
+        logits = load_classifier(Path())(torch.from_numpy(prepared.validation.images[:]))
     labels = torch.from_numpy(prepared.validation.labels)
 
     (epoch,) = result.curve

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reconv.artifacts import DataReport, Manifest
+from reconv.data.shards import AnyImages, PackedImages, map_images, mapped
 from reconv.errors import DataError
 from reconv.places import PREPARED
 
 
 @dataclass(frozen=True)
 class Split:
-    images: NDArray[np.uint8]
+    images: AnyImages
     """(N, height, width, channels)."""
     labels: NDArray[np.int64]
     """(N,)."""
@@ -49,7 +49,7 @@ class PreparedData:
         self.folder = folder.resolve()
         self.manifest = Manifest.load(folder / "manifest.json")
         self.report = DataReport.load(folder / "data_report.json")
-        self._maps: dict[str, NDArray[Any]] = {}
+        self._mapped: dict[str, Split] = {}
 
     @property
     def train(self) -> Split:
@@ -69,26 +69,29 @@ class PreparedData:
         """Only evaluate and study may read it."""
         return self._view("test", 0, None)
 
-    def _view(self, name: str, start: int, stop: int | None) -> Split:
-        counts = self.manifest.counts
-        expected = counts["test"] if name == "test" else counts["train"] + counts["validation"]
-        images: NDArray[np.uint8] = self._map(f"{name}-images.npy", (expected, *self.manifest.image_shape), np.uint8)
-        labels: NDArray[np.int64] = self._map(f"{name}-labels.npy", (expected,), np.int64)
-        return Split(images[start:stop], labels[start:stop])
+    def names(self, split: str, indices: NDArray[np.int64]) -> list[str]:
+        """Of the files, as the source names them; where there were no files, split and index."""
+        start = self.manifest.counts["train"] if split == "validation" else 0
+        path = self.folder / f"{'test' if split == 'test' else 'development'}-names.parquet"
+        if not path.exists():
+            return [f"{split}/{index}" for index in indices]
+        import pandas as pd
 
-    def _map(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
-        if name in self._maps:
-            return self._maps[name]
-        path = self.folder / name
-        try:
-            # "c": private pages if written to, so that torch takes the array as it is; it never is.
-            array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-        except (OSError, EOFError, ValueError) as error:
-            raise DataError(f"{path} cannot be mapped ({error}): run `dvc repro --force prepare`.") from None
-        if array.shape != shape or array.dtype != dtype:
-            raise DataError(
-                f"{path} is {array.dtype} {array.shape}, must be {np.dtype(dtype)} {shape}: "
-                "run `dvc repro --force prepare`."
-            )
-        self._maps[name] = array
-        return array
+        names: list[str] = pd.read_parquet(path)["path"].iloc[start + indices].tolist()
+        return names
+
+    def _view(self, name: str, start: int, stop: int | None) -> Split:
+        counts, shape = self.manifest.counts, self.manifest.image_shape
+        count = counts["test"] if name == "test" else counts["train"] + counts["validation"]
+        if name not in self._mapped:
+            labels = mapped(self.folder / f"{name}-labels.npy", np.int64)
+            if labels.shape != (count,):
+                raise DataError(
+                    f"{self.folder / name}-labels.npy is {labels.shape}, must be {(count,)}: "
+                    "run `dvc repro --force prepare`."
+                )
+            self._mapped[name] = Split(map_images(self.folder, name, count, shape), labels)
+        whole = self._mapped[name]
+        stop = count if stop is None else stop
+        assert isinstance(whole.images, PackedImages)
+        return Split(whole.images.between(start, stop), whole.labels[start:stop])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reconv.data.arrays import Split
 from reconv.data.augmentation import augment
+from reconv.data.shards import PackedImages
 from reconv.params import AugmentParams
 
 Batch = tuple[Tensor, Tensor]
@@ -21,14 +22,32 @@ _MAX_EVALUATED_PIXELS = {"cpu": 2**19, "cuda": 2**22}
 
 
 class Resident:
-    """A split as tensors on `device`: mapped memory on a CPU, copied once to a GPU."""
+    """A split for batches on `device`: mapped memory on a CPU; copied once to a GPU, or batch by batch if it takes more
+    than half of what is free there."""
 
     def __init__(self, split: Split, device: torch.device) -> None:
-        self.images_NHWC = torch.from_numpy(split.images).to(device)
         self.labels_N = torch.from_numpy(split.labels).to(device)
+        self._images = split.images
+        self._resident: Tensor | None = None
+        in_one = not isinstance(split.images, PackedImages) or len(split.images.arrays) == 1
+        if in_one if device.type == "cpu" else _fits(split.images.shape, device):
+            self._resident = torch.from_numpy(split.images[:]).to(device)
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    def take(self, chosen_B: Tensor | slice) -> Batch:
+        """Images (B, H, W, C) and labels (B,)."""
+        labels_B = self.labels_N[chosen_B]
+        if self._resident is not None:
+            return self._resident[chosen_B], labels_B
+        chosen = chosen_B if isinstance(chosen_B, slice) else chosen_B.cpu().numpy()
+        return torch.from_numpy(self._images[chosen]).to(labels_B.device), labels_B
+
+
+def _fits(shape: tuple[int, ...], device: torch.device) -> bool:
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return math.prod(shape) <= free_bytes / 2
 
 
 class TrainingBatches:
@@ -53,7 +72,8 @@ class TrainingBatches:
         order = torch.randperm(len(self._data), generator=generator, device=device)
         for start in range(0, len(self) * self._batch_size, self._batch_size):
             chosen = order[start : start + self._batch_size]
-            yield augment(self._data.images_NHWC[chosen], self._augmentation, generator), self._data.labels_N[chosen]
+            images_BHWC, labels_B = self._data.take(chosen)
+            yield augment(images_BHWC, self._augmentation, generator), labels_B
 
 
 class EvaluationBatches:
@@ -72,5 +92,4 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self._data), self._batch_size):
-            stop = start + self._batch_size
-            yield self._data.images_NHWC[start:stop], self._data.labels_N[start:stop]
+            yield self._data.take(slice(start, start + self._batch_size))

@@ -41,6 +41,11 @@ class Conversion:
     channels: Literal[1, 3]
     resize: Resize
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of each image."""
+        return self.image_size, self.image_size, self.channels
+
 
 def read_header(content: bytes) -> Header:
     """Without decoding. Height and width are those of the upright image.

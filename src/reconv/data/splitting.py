@@ -1,9 +1,10 @@
 """Which images are for validation and for testing. Called by packing.
 
-N images.
+N images, U units: images that have to stay together.
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,35 +13,51 @@ from reconv.errors import DataError
 
 Labels = NDArray[np.int64]
 Units = NDArray[np.int64]
+Ranks = NDArray[np.uint64]
 
 
-def units_of(*keys: Sequence[str]) -> Units:
-    """(N,): the same number for images that have to stay together, since they share a value of one of `keys` (each of
-    length N; empty is no value), be it by way of others."""
+def units_of(keys: Sequence[NDArray[np.int64]], pairs: NDArray[np.int64]) -> Units:
+    """(N,): the same number for images that have to stay together, be it by way of others: they share the value of one
+    of `keys` (each (N,); -1 is no value), or are one of `pairs` (P, 2)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     num_images = len(keys[0])
-    rows, columns, width = [], [], 0
-    for values in keys:
-        _, number = np.unique(np.asarray(values, dtype=object), return_inverse=True)
-        has_value = np.flatnonzero([bool(value) for value in values])
+    rows, columns, width = [pairs[:, 0]], [pairs[:, 1]], num_images
+    for key in keys:
+        has_value = np.flatnonzero(key >= 0)
         rows.append(has_value)
-        columns.append(num_images + width + number[has_value])
-        width += len(values)
+        columns.append(width + key[has_value])
+        width += int(key.max(initial=-1)) + 1
     row, column = np.concatenate(rows), np.concatenate(columns)
-    size = num_images + width
-    links = coo_array((np.ones(len(row), bool), (row, column)), shape=(size, size))
+    links = coo_array((np.ones(len(row), bool), (row, column)), shape=(width, width))
     _, component = connected_components(links, directed=False)
     units: Units = np.unique(component[:num_images], return_inverse=True)[1].astype(np.int64)
     return units
 
 
+def drawn_ranks(labels: Labels, seed: int) -> Ranks:
+    """(N,): the places of each class's images in an order drawn from the seed."""
+    rng = np.random.default_rng(seed)
+    ranks = np.empty(len(labels), np.uint64)
+    for label in range(int(labels.max(initial=-1)) + 1):
+        members = np.flatnonzero(labels == label)
+        ranks[rng.permutation(members)] = np.arange(len(members))
+    return ranks
+
+
+def ranks_by_content(sums: NDArray[np.bytes_], seed: int) -> Ranks:
+    """(N,), drawn from the seed and each image's own SHA-256: others that come or go change nothing about it."""
+    key = seed.to_bytes(8, "little")
+    digests = b"".join(blake2b(one, digest_size=8, key=key).digest() for one in sums)
+    return np.frombuffer(digests, "<u8")
+
+
 def stratified_choice(
-    labels: Labels, share: float, seed: int, class_names: tuple[str, ...], key: str, units: Units | None = None
+    labels: Labels, share: float, ranks: Ranks, class_names: tuple[str, ...], key: str, units: Units | None = None
 ) -> NDArray[np.bool_]:
-    """A mask (N,) that chooses `share` of each class, at least one unit of it and never all. A unit stays together and
-    counts as of the class of its first image; without `units` each image is one.
+    """A mask (N,) that chooses `share` of each class, those of the lowest ranks, at least one unit and never all. A
+    unit has the lowest rank of its images and counts as of the class of its first; without `units` each image is one.
 
     Raises:
         DataError: a class has fewer than two units.
@@ -48,19 +65,20 @@ def stratified_choice(
     units = np.arange(len(labels)) if units is None else units
     _, first = np.unique(units, return_index=True)
     sizes = np.bincount(units)
+    lowest = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(lowest, units, ranks)
     chosen = np.zeros(len(sizes), bool)
-    rng = np.random.default_rng(seed)
     for label, class_name in enumerate(class_names):
-        members = np.sort(first[labels[first] == label])
+        members = np.flatnonzero(labels[first] == label)
         if len(members) < 2:
             what = "images" if len(sizes) == len(labels) else "images (or groups of images that stay together)"
             raise DataError(
                 f'class "{class_name}" has {len(members)} {what} left, must have at least 2 to be split by {key} '
                 f"({share}): add images or remove the class."
             )
-        shuffled = units[rng.permutation(members)]
-        wanted = max(1, round(share * int(sizes[shuffled].sum())))
-        enough = int(np.searchsorted(sizes[shuffled].cumsum(), wanted)) + 1
-        chosen[shuffled[: min(enough, len(members) - 1)]] = True
+        ordered = members[np.argsort(lowest[members], kind="stable")]
+        wanted = max(1, round(share * int(sizes[ordered].sum())))
+        enough = int(np.searchsorted(sizes[ordered].cumsum(), wanted)) + 1
+        chosen[ordered[: min(enough, len(members) - 1)]] = True
     mask: NDArray[np.bool_] = chosen[units]
     return mask

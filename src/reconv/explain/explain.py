@@ -124,7 +124,8 @@ def _parts(classifier: ImageClassifier, test: Split, mean: tuple[float, ...]) ->
     """What excites the channels of each block, and pictures of it for some channels, evenly spaced."""
     height, width = test.images.shape[1:3]
     most = max(1, _MAX_SEARCHED_PIXELS // (height * width))
-    searched = Split(test.images[:most], test.labels[:most])
+    images_NHWC = test.images[:most]
+    searched = Split(images_NHWC, test.labels[:most])
     found = excitements(classifier, Resident(searched, torch.device("cpu")), _NUM_EXCITING)
     background = np.round(mean).astype(np.uint8)
     layers = []
@@ -137,7 +138,7 @@ def _parts(classifier: ImageClassifier, test: Split, mean: tuple[float, ...]) ->
                 share_of_one_class=share_of_one_class(searched.labels[layer.images]),
             )
         )
-        pictures[f"patches-{number}"] = _some_patches(layer, searched.images, background)
+        pictures[f"patches-{number}"] = _some_patches(layer, images_NHWC, background)
     return tuple(layers), pictures
 
 

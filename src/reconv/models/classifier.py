@@ -19,7 +19,7 @@ from reconv.models import MODELS
 from reconv.models.locally_connected import LocallyConnected2d
 from reconv.models.pretrained import load_pretrained
 from reconv.models.transfer import input_shape_of, scale_of
-from reconv.models.whitening import WhitenedConv2d, num_images_to_whiten
+from reconv.models.whitening import WhitenedConv2d
 from reconv.params import NetworkParams, TransferParams, network_params
 
 # Of champions that were registered before there were these values.
@@ -91,13 +91,12 @@ class ImageClassifier(nn.Module):
 
     def start_from(self, images_NHWC: Tensor) -> None:
         """Before training: load pretrained weights, and let layers whose first weights depend on the images see some of
-        them, evenly spaced. Raises ParamsError or DataError as `load_pretrained`."""
+        them. Raises ParamsError or DataError as `load_pretrained`."""
         if isinstance(self._params, TransferParams):
             self.arguments["weights_sha256"] = load_pretrained(self.network, self._params)
         for layer in self.network.modules():
             if isinstance(layer, WhitenedConv2d | LocallyConnected2d):
-                num_images = num_images_to_whiten(*images_NHWC.shape[1:3])
-                layer.whiten(self._arranged(self._scaled(images_NHWC[:: -(-len(images_NHWC) // num_images)])))
+                layer.whiten(self._arranged(self._scaled(images_NHWC)))
 
     def _scaled(self, images_BHWC: Tensor) -> Tensor:
         images_BCHW = images_BHWC.permute(0, 3, 1, 2)  # of NHWC memory: already channels_last

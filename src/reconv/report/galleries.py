@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.artifacts import Answer, Explanation
+from reconv.artifacts import Answer, DataFinding, Explanation
 from reconv.report.pictures import (
     Pixels,
     as_data_uri,
@@ -56,6 +56,15 @@ def galleries(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) ->
     if explanation.mistakes:
         found["mistakes"] = Gallery([*pictures["mistakes"]], [_in_words(one) for one in explanation.mistakes], 4, 2)
     return found
+
+
+def of_findings(findings: Sequence[DataFinding], pictures: Mapping[str, NDArray[Any]]) -> dict[str, Gallery]:
+    """By the kind of the finding."""
+    return {
+        one.kind: Gallery([*pictures[one.kind]], [picture.caption for picture in one.pictures], 6, 2)
+        for one in findings
+        if one.pictures
+    }
 
 
 def _filters(explanation: Explanation, weights_OCkk: NDArray[np.floating]) -> Gallery:

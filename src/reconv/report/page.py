@@ -26,7 +26,7 @@ from reconv.report.figures import (
     reliability_diagrams,
     search_trials,
 )
-from reconv.report.galleries import galleries
+from reconv.report.galleries import galleries, of_findings
 
 _TEMPLATES = Path(__file__).parent
 
@@ -50,6 +50,8 @@ class Contents:
     """Of the explanation, by name."""
     manifest: Manifest
     data_report: DataReport
+    data_pictures: Mapping[str, NDArray[Any]]
+    """Of the findings about the images, by kind."""
     commit: str
 
 
@@ -69,6 +71,7 @@ def collect(verdict: Verdict, models: tuple[str, ...], commit: str) -> Contents:
         study_tables={path.stem: pd.read_csv(path) for path in sorted(STUDY.glob("*.csv"))},
         manifest=Manifest.load(PREPARED / "manifest.json"),
         data_report=DataReport.load(PREPARED / "data_report.json"),
+        data_pictures=read_arrays(PREPARED / "findings.npz"),
         commit=commit,
     )
 
@@ -97,7 +100,8 @@ def render(contents: Contents, params: ReportParams) -> str:
         contents=contents,
         verdict=contents.verdict,
         figures={name: _as_html(name, figure) for name, figure in figures.items()},
-        galleries=galleries(contents.explanation, contents.pictures),
+        galleries=galleries(contents.explanation, contents.pictures)
+        | of_findings(contents.data_report.findings, contents.data_pictures),
         plotly=get_plotlyjs(),
         bill=bill(contents.verdict, contents.costs, contents.metrics, contents.study, params),
         seeds={model: of_one_seed(model, cost, params) for model, cost in contents.costs.items()},

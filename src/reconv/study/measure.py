@@ -97,7 +97,7 @@ def _training_rows(
 def _shift_rows(
     classifiers: Mapping[str, ImageClassifier], split: Split, max_shift: int, device: torch.device
 ) -> Iterator[dict[str, object]]:
-    images = torch.from_numpy(split.images)
+    images = torch.from_numpy(split.images[:])
     for pixels in range(min(max_shift, min(images.shape[1:3]) - 1) + 1):
         moved = [Split(one.numpy(), split.labels) for one in shifted(images, pixels)]
         for name, classifier in classifiers.items():
@@ -109,7 +109,7 @@ def _shift_rows(
 def _corruption_rows(
     classifiers: Mapping[str, ImageClassifier], split: Split, device: torch.device
 ) -> Iterator[dict[str, object]]:
-    images = torch.from_numpy(split.images)
+    images = torch.from_numpy(split.images[:])
     changed = (
         (name, severity, corrupted(name, images, severity, seed=index))
         for index, name in enumerate(CORRUPTIONS)

@@ -13,7 +13,7 @@ from reconv.tracking.record import StageRun
 def log_prepared(run: StageRun, manifest: Manifest, report: DataReport, report_file: Path) -> None:
     run.log_dataset(manifest, "prepared")
     run.log_metrics({f"images/{split}": count for split, count in manifest.counts.items()})
-    run.log_metrics({f"duplicates/{pair}": count for pair, count in report.duplicates_across.items()})
+    run.log_metrics({f"findings/{one.kind}": one.count for one in report.findings if one.count})
     run.log_file(report_file)
     counts = ", ".join(f"{count:,} {split}" for split, count in manifest.counts.items())
     run.describe(f"**{manifest.source}** packed: {counts} images of {manifest.num_classes} classes.")

@@ -17,6 +17,7 @@ from reconv.data.arrays import Split
 from reconv.data.batches import EvaluationBatches, Resident, TrainingBatches
 from reconv.errors import TrainingError
 from reconv.models.classifier import new_classifier, weights_as_bytes
+from reconv.models.whitening import num_images_to_whiten
 from reconv.training.job import EpochResult, FitResult, OnEpoch, TrainingJob
 from reconv.training.precision import best_device, resolve_precision
 from reconv.training.steps import ClassifierTraining
@@ -48,7 +49,8 @@ def fit(
     flips = job.recipe.test_time_flip and job.augment.flip
     classifier = new_classifier(job.model, job.network, manifest, flips, job.pixel_order)
     data = _DeviceData(job, train, validation, device, classifier.input_shape)
-    classifier.start_from(torch.from_numpy(train.images))
+    every = -(-len(train) // num_images_to_whiten(*train.images.shape[1:3]))
+    classifier.start_from(torch.from_numpy(train.images[::every]))
     training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch)
     curve: list[EpochResult] = []
     trainer = pl.Trainer(

@@ -1,0 +1,65 @@
+"""What a user should know of the images before hours are spent on them. Called by packing."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from reconv.artifacts import DataFinding, Severity
+from reconv.data.gate.classes import class_findings
+from reconv.data.gate.copies import copy_findings
+from reconv.data.gate.examined import Examined, finding
+from reconv.data.gate.outliers import outlier_findings
+from reconv.errors import DataError
+from reconv.params import DataParams
+
+_MAX_PRINTED = 5
+
+
+def check(examined: Examined, params: DataParams) -> tuple[DataFinding, ...]:
+    """What is wrong with the files, the images and their split.
+
+    Raises:
+        DataError: something that may not be; it names what, every such thing at once.
+    """
+    findings = [
+        *_unusable(examined.files, params),
+        *copy_findings(examined, params.allow_leakage),
+        *class_findings(examined),
+        *outlier_findings(examined, params.image_size),
+    ]
+    _refuse(findings)
+    return tuple(findings)
+
+
+def refuse_unusable(files: pd.DataFrame, params: DataParams) -> None:
+    """Raises DataError if more files have a problem than data.on_bad_image and data.max_bad_share allow."""
+    _refuse(list(_unusable(files, params)))
+
+
+def in_words(found: DataFinding) -> str:
+    """With the first of its files."""
+    shown = "".join(f"\n  - {name}" for name in found.files[:_MAX_PRINTED])
+    more = found.count - min(len(found.files), _MAX_PRINTED)
+    return f"{found.text}{shown}" + (f"\n  - and {more:,} more" if found.files and more else "")
+
+
+def _refuse(findings: list[DataFinding]) -> None:
+    errors = [one for one in findings if one.severity == "error"]
+    if errors:
+        raise DataError("\n".join(in_words(one) for one in errors))
+
+
+def _unusable(files: pd.DataFrame, params: DataParams) -> Iterator[DataFinding]:
+    bad = files[files["problem"] != ""]
+    if bad.empty:
+        return
+    share = len(bad) / len(files)
+    text = f"{len(bad):,} of {len(files):,} files are no images that can be used"
+    severity: Severity = "error"
+    if params.on_bad_image == "fail":
+        remedy = ": repair or remove them, or set data.on_bad_image: quarantine."
+    elif share > params.max_bad_share:
+        remedy = f", {share:.1%}; data.max_bad_share allows {params.max_bad_share:.1%}: repair or remove them."
+    else:
+        remedy, severity = ": they were left out.", "warning"
+    yield finding("unusable", severity, text + remedy, bad, bad["problem"])

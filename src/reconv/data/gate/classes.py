@@ -1,0 +1,34 @@
+"""Classes that are missing, rare, uneven or hard to tell by their names."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from reconv.artifacts import DataFinding
+from reconv.data.gate.examined import Examined, remark
+
+_FEW_IMAGES = 20
+_IMBALANCE = 10.0
+_MAX_NAMED = 5
+
+
+def class_findings(examined: Examined) -> Iterator[DataFinding]:
+    names, images = list(examined.class_names), examined.images
+    counts = pd.crosstab(images["class"], images["split"]).reindex(names, fill_value=0)
+    if examined.has_splits:
+        for split in counts:
+            for name in counts.index[counts[split] == 0]:
+                yield remark("missing class", "error", f'class "{name}" has no image in {split}: add some to it.')
+    train = counts["train"] if "train" in counts else counts.sum(axis=1)
+    few = [f"{name} ({count})" for name, count in train.items() if 0 < count < _FEW_IMAGES]
+    if few:
+        shown = ", ".join(few[:_MAX_NAMED]) + (" and others" if len(few) > _MAX_NAMED else "")
+        yield remark("few images", "warning", f"less than {_FEW_IMAGES} training images of {shown}.")
+    if train.min() and train.max() / train.min() > _IMBALANCE:
+        times = train.max() / train.min()
+        text = f"{train.idxmax()} has {times:.0f} times the training images of {train.idxmin()}."
+        yield remark("imbalance", "warning", text)
+    lower = [name.casefold() for name in names]
+    alike = [name for name in names if lower.count(name.casefold()) > 1]
+    if alike:
+        yield remark("alike classes", "warning", f"classes that differ in case alone: {', '.join(alike)}.")

@@ -1,0 +1,56 @@
+"""What the gate looks at, and the form of what it finds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reconv.artifacts import DataFinding, DataPicture, Severity
+from reconv.data.near import Pairs
+
+_MAX_NAMED, _MAX_PICTURED = 50, 12
+
+
+@dataclass(frozen=True)
+class Examined:
+    files: pd.DataFrame
+    """A row per file: path, problem. Empty of a published set."""
+    images: pd.DataFrame
+    """A row per image that can be used: path, class (its name), split, index (its position in the split), content (a
+    number, the same for the same pixels), group (a number, -1 for none), height and width of the file, is_grey,
+    brightness, contrast and colourfulness of the pixels (0 to 255)."""
+    near: Pairs
+    """Positions in `images` of such that look alike and have not the same pixels."""
+    class_names: tuple[str, ...]
+    has_splits: bool
+    """The source came with splits of its own."""
+    is_published: bool
+    """A published set is what it is: nothing about it stops."""
+
+
+def finding(
+    kind: str, severity: Severity, text: str, rows: pd.DataFrame, notes: Iterable[str] = (), is_pictured: bool = True
+) -> DataFinding:
+    """About those images or files, in this order, each with what there is to say of it."""
+    paths, said = rows["path"].iloc[:_MAX_NAMED], [*notes][:_MAX_NAMED]
+    names = [f"{printable(path)} {note}".rstrip() for path, note in zip(paths, said or [""] * len(paths), strict=True)]
+    pictured = rows[:_MAX_PICTURED] if is_pictured and "index" in rows else rows[:0]
+    places = zip(names, pictured.get("split", ()), pictured.get("index", ()), strict=False)
+    return DataFinding(
+        kind=kind,
+        severity=severity,
+        count=len(rows),
+        text=text,
+        files=tuple(names),
+        pictures=tuple(DataPicture(split=split, index=index, caption=name) for name, split, index in places),
+    )
+
+
+def remark(kind: str, severity: Severity, text: str) -> DataFinding:
+    """About no image in particular."""
+    return DataFinding(kind=kind, severity=severity, count=0, text=text, files=(), pictures=())
+
+
+def printable(name: str) -> str:
+    """A file's name on one line of any terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from reconv.data.fingerprints import fingerprints
+from reconv.data.near import close_hashes, near_pairs
+
+
+def by_brute_force(hashes: np.ndarray) -> list[list[int]]:
+    distance = np.bitwise_count(hashes[:, None] ^ hashes[None])
+    return [[i, j] for i, j in np.argwhere(distance <= 3).tolist() if i < j]
+
+
+def test_close_hashes_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 2**64, 100, dtype=np.uint64)
+    flipped = [
+        hash_ ^ np.uint64(sum(1 << bit for bit in rng.choice(64, n, replace=False))) for hash_ in base for n in range(6)
+    ]
+    hashes = rng.permutation(np.array(flipped, np.uint64))
+
+    assert close_hashes(hashes).tolist() == by_brute_force(hashes)
+
+
+def test_of_many_that_are_equal_each_is_found_to_be_like_some() -> None:
+    pairs = close_hashes(np.full(500, 7, np.uint64))
+
+    assert len(pairs) < 500 * 17
+    assert {(i, i + 1) for i in range(499)} <= {(int(i), int(j)) for i, j in pairs}
+
+
+def drawn(seed: int, side: int = 256) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    fine = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    return Image.blend(*(one.resize((side, side), Image.Resampling.BICUBIC) for one in (coarse, fine)), 0.3)
+
+
+def packed(*pictures: Image.Image) -> np.ndarray:
+    return np.stack([np.asarray(one.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR)) for one in pictures])
+
+
+def pairs_of(images: np.ndarray) -> list[list[int]]:
+    return near_pairs(fingerprints(images)["hash"], images, np.arange(len(images))).tolist()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_picture_saved_anew_is_near(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    original, path = drawn(seed), tmp_path_factory.mktemp("saved") / "again.jpg"
+    original.save(path, quality=40)
+    smaller = original.resize((150, 150), Image.Resampling.LANCZOS)
+    brighter = ImageEnhance.Brightness(original).enhance(0.8)
+
+    for changed in (Image.open(path), smaller, brighter):
+        assert pairs_of(packed(original, drawn(100 + seed), changed)) == [[0, 2]]
+
+
+def test_different_pictures_are_not_near() -> None:
+    assert pairs_of(packed(*(drawn(seed) for seed in range(200)))) == []
+
+
+def test_pictures_of_a_single_colour_are_like_none() -> None:
+    flat = np.stack([np.full((16, 16, 1), value, np.uint8) for value in (0, 100, 255)])
+
+    assert pairs_of(flat) == []
+
+
+def test_shifted_hues_are_other_pictures() -> None:
+    original = drawn(0)
+    turned = Image.merge("RGB", original.split()[::-1])
+
+    assert pairs_of(packed(original, turned)) == []
+
+
+def test_rows_say_which_images_are_meant() -> None:
+    images = packed(*(drawn(seed) for seed in (0, 1, 0, 2)))
+    rows = np.array([3, 2, 0])
+
+    assert near_pairs(fingerprints(images[rows])["hash"], images, rows).tolist() == [[1, 2]]
