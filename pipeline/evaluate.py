@@ -23,6 +23,7 @@ if __name__ == "__main__":
         write_parquet(out / "predictions.parquet", evaluation.predictions)
         write_csv(out / "confusion.csv", confusion_rows(evaluation.predictions, data.manifest.class_names))
         write_csv(out / "calibration.csv", evaluation.calibration)
+        write_csv(out / "suspects.csv", evaluation.suspects)
         metrics.save(out / "metrics.json")
         this.run.log_dataset(data.manifest, "test")
         log_evaluation(

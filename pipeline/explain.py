@@ -14,7 +14,12 @@ if __name__ == "__main__":
     with stage("explain") as this:
         predictions = pd.read_parquet(evaluate_dir(CNN) / "predictions.parquet", filters=[("seed", "==", 0)])
         temperature = Metrics.load(evaluate_dir(CNN) / "metrics.json").temperature.seeds[0]
-        explained = explain(seed_dir(CNN, 0), predictions, temperature, PreparedData())
+        suspects = pd.read_csv(
+            evaluate_dir(CNN) / "suspects.csv",
+            dtype={"file": str, "label": str, "suggested": str},
+            keep_default_na=False,
+        )
+        explained = explain(seed_dir(CNN, 0), predictions, suspects, temperature, PreparedData())
 
         write_arrays(EXPLAIN / "pictures.npz", explained.pictures)
         explained.explanation.save(EXPLAIN / "explanation.json")

@@ -1,12 +1,13 @@
 """prepare: data/raw -> packed arrays, a fixed split and a report on the images in data/prepared."""
 
-from reconv.data.gate import in_words
-from reconv.data.packing import prepare
-from reconv.places import PREPARED, RAW, STATE
-from reconv.stage import stage
-from reconv.tracking.outcomes import log_prepared
-
 if __name__ == "__main__":
+    # Every decoding process reads this file as well, and needs nothing of it: half a second each.
+    from reconv.data.gate import in_words
+    from reconv.data.packing import prepare
+    from reconv.places import PREPARED, RAW, STATE
+    from reconv.stage import stage
+    from reconv.tracking.outcomes import log_prepared
+
     with stage("prepare") as this:
         manifest, report = prepare(
             this.params.data, RAW, PREPARED, STATE / "decoded",

@@ -328,6 +328,16 @@ class Answer(Artifact):
     """Calibrated."""
 
 
+class Suspect(Artifact):
+    """A label that is probably wrong."""
+
+    file: str
+    label: str
+    suggested: str
+    confidence: float
+    """Of the suggested class, calibrated, mean over seeds."""
+
+
 class Layer(Artifact):
     """What excites the channels of one block of the CNN most."""
 
@@ -351,6 +361,10 @@ class Explanation(Artifact):
     """The surest right and the surest wrong one of each class, or of those with the most mistakes."""
     mistakes: tuple[Answer, ...]
     """The surest first."""
+    suspects: tuple[Suspect, ...]
+    """The least credible first."""
+    num_suspects: int
+    """Those not shown as well."""
     text: str
 
     def as_metrics(self) -> dict[str, float]:

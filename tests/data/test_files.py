@@ -188,3 +188,14 @@ def test_what_was_decoded_may_be_deleted(images: Path, data: DataParams) -> None
     fetch_and_prepare(data)
 
     assert arrays() == first
+
+
+def test_the_name_of_every_packed_image_is_known(images: Path, data: DataParams) -> None:
+    fetch_and_prepare(data)
+
+    prepared = PreparedData(PREPARED)
+    for name in ("train", "validation", "test"):
+        split = getattr(prepared, name)
+        files = prepared.names(name, np.arange(len(split)))
+        packed = [np.asarray(Image.open(images / file))[..., None] for file in files]
+        np.testing.assert_array_equal(split.images, np.stack(packed))

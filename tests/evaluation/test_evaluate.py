@@ -7,6 +7,7 @@ import torch
 
 from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
+from reconv.evaluation import evaluate as module
 from reconv.evaluation.calibration import fit_temperature
 from reconv.evaluation.evaluate import Evaluation, confusion_rows, evaluate, predict_logits
 from reconv.files import write_bytes, write_json
@@ -112,3 +113,19 @@ def test_confusion_has_the_names_of_actual_and_predicted_classes() -> None:
     rows = confusion_rows(predictions, ("cat", "dog"))
 
     assert rows.to_dict("list") == {"actual": ["cat", "dog"], "predicted": ["dog", "cat"]}
+
+
+def test_suspects_are_named_by_split_index_and_file(
+    folders: dict[int, Path], prepared: PreparedData, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positions = [len(prepared.validation) + 1, 2]
+    suspects = pd.DataFrame({"position": positions, "label": "left", "suggested": "right"})
+    monkeypatch.setattr(module, "label_errors", lambda *_: suspects.copy())
+
+    table = evaluate(folders, prepared, COST, params.evaluate).suspects
+
+    assert table[["split", "index"]].to_numpy().tolist() == [["test", 1], ["validation", 2]]
+    assert table["file"].tolist() == [
+        *prepared.names("test", np.array([1])),
+        *prepared.names("validation", np.array([2])),
+    ]

@@ -35,10 +35,15 @@ def predictions(prepared: PreparedData) -> pd.DataFrame:
     return pd.DataFrame({"seed": 0, "image": np.arange(len(labels)), "label": labels, **columns})
 
 
+def suspects(count: int = 2) -> pd.DataFrame:
+    rows = {"split": ["validation", "test"], "index": [3, 1], "file": ["a.png", "b.png"], "label": "left"}
+    return pd.DataFrame({**rows, "suggested": "right", "confidence": [0.9, 0.8], "of_label": [0.01, 0.1]})[:count]
+
+
 @pytest.fixture
 def explained(params: Params, prepared: PreparedData) -> Explained:
     save(params, prepared, "cnn")
-    return explain(FOLDER, predictions(prepared), 2.0, prepared)
+    return explain(FOLDER, predictions(prepared), suspects(), 2.0, prepared)
 
 
 def test_every_first_filter_has_a_kind_and_a_picture(explained: Explained) -> None:
@@ -69,7 +74,7 @@ def test_images_of_different_classes_are_compared_with_sobel(explained: Explaine
 def test_the_order_of_predictions_does_not_matter(explained: Explained, params: Params, prepared: PreparedData) -> None:
     shuffled = predictions(prepared).sample(frac=1, random_state=0)
 
-    assert explain(FOLDER, shuffled, 2.0, prepared).explanation == explained.explanation
+    assert explain(FOLDER, shuffled, suspects(), 2.0, prepared).explanation == explained.explanation
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_without_shared_filters_there_is_nothing_to_show(
 ) -> None:
     save(params, prepared, model, changes)
 
-    explained = explain(FOLDER, predictions(prepared), 1.0, prepared)
+    explained = explain(FOLDER, predictions(prepared), suspects(), 1.0, prepared)
 
     assert explained.explanation.filters == ()
     assert explained.explanation.text.startswith("The first layer has no filters that could be looked at.")
@@ -119,7 +124,26 @@ def test_a_network_that_is_always_right_has_no_mistakes(params: Params, prepared
     right = predictions(prepared)
     right[["logit_0", "logit_1", "logit_2"]] = np.eye(3)[right["label"]]
 
-    explained = explain(FOLDER, right, 1.0, prepared)
+    explained = explain(FOLDER, right, suspects(), 1.0, prepared)
 
     assert explained.explanation.mistakes == ()
     assert len(explained.pictures["mistakes"]) == 0
+
+
+def test_labels_that_are_probably_wrong_are_shown(explained: Explained, prepared: PreparedData) -> None:
+    first, _ = explained.explanation.suspects
+
+    assert (first.file, first.label, first.suggested, first.confidence) == ("a.png", "left", "right", 0.9)
+    assert explained.explanation.num_suspects == 2
+    shown, other = explained.pictures["suspects"]
+    np.testing.assert_array_equal(shown, prepared.validation.images[3:4][0])
+    np.testing.assert_array_equal(other, prepared.test.images[1:2][0])
+
+
+def test_without_suspects_there_are_no_pictures_of_them(params: Params, prepared: PreparedData) -> None:
+    save(params, prepared, "cnn")
+
+    explained = explain(FOLDER, predictions(prepared), suspects(0), 2.0, prepared)
+
+    assert explained.explanation.suspects == ()
+    assert len(explained.pictures["suspects"]) == 0

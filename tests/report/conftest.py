@@ -24,6 +24,7 @@ from reconv.artifacts import (
     Metrics,
     Score,
     Study,
+    Suspect,
     TrainingCost,
     Verdict,
 )
@@ -222,6 +223,11 @@ def explanation() -> Explanation:
         mistakes=tuple(
             Answer(image=index, actual=CLASS_NAMES[0], predicted=CLASS_NAMES[1], confidence=0.99) for index in range(5)
         ),
+        suspects=(
+            Suspect(file="a/<1>.png", label=CLASS_NAMES[0], suggested=CLASS_NAMES[1], confidence=0.97),
+            Suspect(file="b/2.png", label=CLASS_NAMES[1], suggested=CLASS_NAMES[2], confidence=0.91),
+        ),
+        num_suspects=1234,
         text="Of its 3 first filters, 2 are edges.",
     )
 
@@ -240,6 +246,7 @@ def pictures() -> dict[str, np.ndarray]:
         "answers": rng.integers(0, 256, (6, 8, 8, 1), dtype=np.uint8),
         "cams": rng.random((6, 8, 8), dtype=np.float32),
         "mistakes": rng.integers(0, 256, (5, 8, 8, 1), dtype=np.uint8),
+        "suspects": rng.integers(0, 256, (2, 8, 8, 1), dtype=np.uint8),
     }
 
 

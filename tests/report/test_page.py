@@ -288,3 +288,9 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
     assert set(collected.study_tables) == {"trainings", "shifts", "corruptions", "sizes"}
     figure = confusion_matrices(collected.confusion, collected.manifest.class_names)
     assert figure.data[0].z.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_labels_that_are_probably_wrong_are_shown_with_their_files(page: Page) -> None:
+    assert "1,234 validation and test images" in page.text
+    assert "figure-suspects" in page.ids
+    assert "a/<1>.png is <script>x, rather" in page.text

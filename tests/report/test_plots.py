@@ -13,7 +13,7 @@ OUT = Path("plots")
 def test_every_gallery_is_a_picture_and_every_class_a_row(contents: Contents) -> None:
     pictures = write_plots(contents, OUT)
 
-    assert [path.stem for path in pictures] == ["filters", "edges", "patches", "answers", "mistakes"]
+    assert [path.stem for path in pictures] == ["filters", "edges", "patches", "answers", "mistakes", "suspects"]
     for path in pictures:
         with Image.open(path) as picture:
             assert picture.format == "PNG"
@@ -24,7 +24,9 @@ def test_every_gallery_is_a_picture_and_every_class_a_row(contents: Contents) ->
 
 
 def test_what_there_is_not_has_no_picture(contents: Contents) -> None:
-    nothing = contents.explanation.model_copy(update={"filters": (), "layers": (), "answers": (), "mistakes": ()})
+    nothing = contents.explanation.model_copy(
+        update=dict.fromkeys(("filters", "layers", "answers", "mistakes", "suspects"), ())
+    )
 
     assert write_plots(dataclasses.replace(contents, explanation=nothing), OUT) == []
     assert (OUT / "classes.csv").exists()

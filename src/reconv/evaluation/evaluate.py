@@ -16,6 +16,7 @@ from reconv.data.arrays import PreparedData, Split
 from reconv.data.batches import EvaluationBatches, Resident
 from reconv.evaluation.calibration import expected_calibration_error, fit_temperature, reliability
 from reconv.evaluation.cost import count_multiply_adds, latency_ms
+from reconv.evaluation.label_errors import label_errors
 from reconv.evaluation.metrics import Logits, accuracy_per_class, is_correct, negative_log_likelihood, score
 from reconv.models.classifier import ImageClassifier, load_classifier
 from reconv.models.size import count_parameters
@@ -30,6 +31,8 @@ class Evaluation:
     """A row per seed and test image: seed, image (its index in the test split), label, logit_0, logit_1, ..."""
     calibration: pd.DataFrame
     """Reliability of all seeds together, `before` and `after` scaling: state, bin, images, confidence, accuracy."""
+    suspects: pd.DataFrame
+    """Validation and test images whose label is probably wrong: split, index, file, then as `label_errors` has it."""
     metrics: Metrics
 
 
@@ -40,16 +43,19 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
     """
     device = best_device()
     test = data.test
-    logits_SNK, temperatures = [], []
+    logits_SNK, held_out_SNK, temperatures = [], [], []
     began = time.perf_counter()
     with metered(state=None) as meter:
         for folder in folders.values():
             classifier = load_classifier(folder)
             logits_SNK.append(predict_logits(classifier, test, params.batch_size, device))
-            held_out = predict_logits(classifier, data.validation, params.batch_size, device)
-            temperatures.append(fit_temperature(held_out, data.validation.labels))
+            held_out_SNK.append(predict_logits(classifier, data.validation, params.batch_size, device))
+            temperatures.append(fit_temperature(held_out_SNK[-1], data.validation.labels))
     seconds = time.perf_counter() - began
-    scaled_SNK = [logits_NK / np.float32(t) for logits_NK, t in zip(logits_SNK, temperatures, strict=True)]
+    scaled_SNK, scaled_held_out_SNK = (
+        [logits_NK / np.float32(t) for logits_NK, t in zip(of_seeds, temperatures, strict=True)]
+        for of_seeds in (logits_SNK, held_out_SNK)
+    )
     correct_SN = np.stack([is_correct(logits_NK, test.labels) for logits_NK in logits_SNK])
     metrics = Metrics(
         accuracy=score([float(correct_N.mean()) for correct_N in correct_SN]),
@@ -72,7 +78,28 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
         reliability(np.concatenate(logits), labels).assign(state=state)
         for state, logits in (("before", logits_SNK), ("after", scaled_SNK))
     ]
-    return Evaluation(pd.concat(tables, ignore_index=True), pd.concat(calibration, ignore_index=True), metrics)
+    return Evaluation(
+        predictions=pd.concat(tables, ignore_index=True),
+        calibration=pd.concat(calibration, ignore_index=True),
+        suspects=_suspects(data, scaled_held_out_SNK, scaled_SNK),
+        metrics=metrics,
+    )
+
+
+def _suspects(data: PreparedData, validation_SNK: list[Logits], test_SNK: list[Logits]) -> pd.DataFrame:
+    both_SNK = [np.concatenate(pair) for pair in zip(validation_SNK, test_SNK, strict=True)]
+    labels = np.concatenate([data.validation.labels, data.test.labels])
+    suspects = label_errors(both_SNK, labels, data.manifest.class_names)
+    positions = suspects.pop("position").to_numpy(np.int64)
+    in_test = positions >= len(data.validation)
+    indices = np.where(in_test, positions - len(data.validation), positions)
+    suspects.insert(0, "split", np.where(in_test, "test", "validation"))
+    suspects.insert(1, "index", indices)
+    names = np.empty(len(indices), object)
+    for split, chosen in (("validation", ~in_test), ("test", in_test)):
+        names[chosen] = data.names(split, indices[chosen])
+    suspects.insert(2, "file", names)
+    return suspects
 
 
 def predict_logits(classifier: ImageClassifier, split: Split, batch_size: int, device: torch.device) -> Logits:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reconv.artifacts import Explanation, FirstFilter, Layer
+from reconv.artifacts import Explanation, FirstFilter, Layer, Suspect
 from reconv.data.arrays import PreparedData, Split
 from reconv.data.batches import Resident
 from reconv.explain.answers import answers_in, surest, surest_of_each_class
@@ -46,11 +46,14 @@ class Explained:
     pictures: Pictures
     """filters (O, C, k, k); images (4, H, W, C), edges and sobel (4, H, W) of the same; patches-1, patches-2, ... of
     each block (channels, patches, side, side, C); answers (A, H, W, C) and their cams (A, H, W), 0 to 1; mistakes
-    (12, H, W, C). Images of at most 64 pixels a side, patches of 32."""
+    and suspects (12, H, W, C). Images of at most 64 pixels a side, patches of 32."""
 
 
-def explain(folder: Path, predictions: pd.DataFrame, temperature: float, data: PreparedData) -> Explained:
-    """`folder` holds the classifier whose answers to all test images `predictions` (one seed's) are."""
+def explain(
+    folder: Path, predictions: pd.DataFrame, suspects: pd.DataFrame, temperature: float, data: PreparedData
+) -> Explained:
+    """`folder` holds the classifier whose answers to all test images `predictions` (one seed's) are; `suspects` are
+    images whose label is probably wrong, as `evaluate` writes them."""
     classifier = load_classifier(folder)
     test, names = data.test, data.manifest.class_names
     answers = answers_in(predictions, temperature)
@@ -69,6 +72,11 @@ def explain(folder: Path, predictions: pd.DataFrame, temperature: float, data: P
             share_by_chance=chance,
             answers=answers.described(looked_at, names),
             mistakes=answers.described(mistakes, names),
+            suspects=tuple(
+                Suspect(file=row["file"], label=row["label"], suggested=row["suggested"], confidence=row["confidence"])
+                for row in suspects[:_NUM_MISTAKES].to_dict("records")
+            ),
+            num_suspects=len(suspects),
             text=" ".join(
                 [
                     _filters_in_words(kinds, agreement, classifier.input_shape[2]),
@@ -83,8 +91,17 @@ def explain(folder: Path, predictions: pd.DataFrame, temperature: float, data: P
             "answers": _shrunk(test.images[looked_at], _MAX_SIDE),
             "cams": _cams(classifier, test, looked_at, answers.predicted[looked_at]),
             "mistakes": _shrunk(test.images[mistakes], _MAX_SIDE),
+            "suspects": _shrunk(_images_of(suspects[:_NUM_MISTAKES], data), _MAX_SIDE),
         },
     )
+
+
+def _images_of(rows: pd.DataFrame, data: PreparedData) -> NDArray[np.uint8]:
+    """(N, H, W, C): by split and index."""
+    splits = {"validation": data.validation, "test": data.test}
+    pairs = zip(rows["split"], rows["index"], strict=True)
+    found = [splits[split].images[index : index + 1] for split, index in pairs]
+    return np.concatenate([data.test.images[:0], *found])
 
 
 def _first_layer(classifier: ImageClassifier, test: Split) -> tuple[tuple[FirstFilter, ...], float, Pictures]:

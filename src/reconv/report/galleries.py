@@ -55,6 +55,9 @@ def galleries(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) ->
         found["answers"] = _answers(explanation.answers, pictures["answers"], pictures["cams"])
     if explanation.mistakes:
         found["mistakes"] = Gallery([*pictures["mistakes"]], [_in_words(one) for one in explanation.mistakes], 4, 2)
+    if explanation.suspects:
+        titles = [f"{one.label}\nrather {one.suggested} ({one.confidence:.0%})" for one in explanation.suspects]
+        found["suspects"] = Gallery([*pictures["suspects"]], titles, 6, 2)
     return found
 
 
