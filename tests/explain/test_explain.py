@@ -104,7 +104,7 @@ def test_networks_of_torchvisions_show_what_they_have(
     """Filters and maps; a transformer, whose patches alone are a convolution, has neither and it is said."""
     save(make_params(of_torchvision(name, weights="default")), prepared, "cnn")
 
-    explained = explain(FOLDER, predictions(prepared), 1.0, prepared)
+    explained = explain(FOLDER, predictions(prepared), suspects(), 1.0, prepared)
 
     pictures = explained.pictures
     assert "no pictures" in explained.explanation.text or filters is not None
@@ -115,7 +115,7 @@ def test_networks_of_torchvisions_show_what_they_have(
     assert np.isfinite(pictures["cams"]).all()
     assert len(explained.explanation.mistakes) == 2
     assert set(galleries(explained.explanation, pictures)) == (
-        {"filters", "edges", "answers", "mistakes"} if filters else {"mistakes"}
+        {"filters", "edges", "answers", "mistakes", "suspects"} if filters else {"mistakes", "suspects"}
     )
 
 
