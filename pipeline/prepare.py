@@ -2,6 +2,7 @@
 
 if __name__ == "__main__":
     # Every decoding process reads this file as well, and needs nothing of it: half a second each.
+    from reconv.cluster_decoding import decoder
     from reconv.data.gate import in_words
     from reconv.data.packing import prepare
     from reconv.places import PREPARED, RAW, STATE
@@ -12,6 +13,7 @@ if __name__ == "__main__":
         manifest, report = prepare(
             this.params.data, RAW, PREPARED, STATE / "decoded",
             lambda done, total: this.console.status(f"{done:,} of {total:,} images decoded"),
+            decoder(this.params.resources),
         )  # fmt: skip
         for finding in report.findings:
             this.console.say(in_words(finding))

@@ -41,11 +41,12 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": BASE | {"training.observer"},
     "registry": BASE | {"data", "evaluation", "tracking"},
     "serving": BASE | {"models"},
+    "cluster_decoding": BASE | {"data", "training.cluster"},
     "stage": BASE | {"console", "tracking", "training.cluster"},
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
-    "ray": {"training", "search"},
+    "ray": {"training", "search", "cluster_decoding"},
     "mlflow": {"tracking", "registry", "serving"},
     "yaml": {"params", "files"},
     "dvc": set(),
@@ -73,6 +74,7 @@ PLUMBING = {
     "training.observer",
     "training.cluster",
     "training.energy",
+    "cluster_decoding",
     "training.precision",  # of evaluate, which takes from it the device alone
     "report.summary",  # of register, for the terminal
 }

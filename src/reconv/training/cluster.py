@@ -61,6 +61,12 @@ class Session:
         return max(1, int(min(slots) + 1e-6))
 
 
+def cluster_address(resources: ResourcesParams) -> str | None:
+    """Of the cluster that RAY_ADDRESS or resources.ray_address names; None for this machine alone."""
+    address = os.environ.get("RAY_ADDRESS") or resources.ray_address
+    return None if address == "local" else address
+
+
 @contextmanager
 def ray_session(resources: ResourcesParams, num_trainings: int | None = None) -> Iterator[Session]:
     """Connect to the cluster that RAY_ADDRESS or resources.ray_address names, or start Ray on this machine.
@@ -70,10 +76,9 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
     Raises:
         UnavailableError: nothing answers at the address.
     """
-    address = os.environ.get("RAY_ADDRESS") or resources.ray_address
+    address = cluster_address(resources) or "local"
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
-    if address is None or address == "local":
-        address = "local"
+    if address == "local":
         if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # Ray reads it when it is imported
             # A token of this session alone: by itself Ray leaves one in the home folder that later clusters require.
             os.environ["RAY_AUTH_MODE"] = "token"
