@@ -10,6 +10,7 @@ EXPLAIN = RESULTS / "explain"
 COMPARE = RESULTS / "compare"
 REGISTERED = RESULTS / "register.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
+DOWNLOADS = STATE / "downloads"
 LOGS = Path("logs")
 
 CNN, BASELINE = "cnn", "feedforward"

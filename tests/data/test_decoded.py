@@ -14,10 +14,11 @@ from PIL import Image
 
 from reconv.data import decoded as module
 from reconv.data import decoders
+from reconv.data.archives import ArchiveStorage
 from reconv.data.decoded import DecodedImages
 from reconv.data.decoders import decode_locally
 from reconv.data.decoding import Conversion
-from reconv.data.storage import ArchiveStorage, FolderStorage
+from reconv.data.storage import FolderStorage
 from reconv.errors import DataError
 
 ROOT, STATE = Path("images"), Path("decoded")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconv.data import storage as module
-from reconv.data.storage import ArchiveStorage, FolderStorage, Storage
+from reconv.data.archives import ArchiveStorage
+from reconv.data.storage import FolderStorage, Storage
 from reconv.errors import DataError, ImageError
 
 CONTENT = {"a/1.png": b"first", "b/2.png": b"second", "b/deep/3.png": b"third"}
@@ -152,7 +153,7 @@ def test_an_archive_with_anything_but_files_is_refused(kind: bytes) -> None:
     with tarfile.open("root.tar", "w") as archive:
         archive.addfile(info)
 
-    with pytest.raises(DataError, match="is no file but a link"):
+    with pytest.raises(DataError, match="is no plain file but a link"):
         ArchiveStorage(Path("root.tar"))
 
 

@@ -1,4 +1,5 @@
-"""Sources that are files of images: a folder, a table or an archive. `fetch` lists them, `prepare` reads them again."""
+"""Sources that are files of images: a folder, a table or an archive, here or behind a URL. `fetch` lists them,
+`prepare` reads them again."""
 
 import io
 from dataclasses import dataclass, replace
@@ -7,28 +8,41 @@ from typing import Literal
 
 import pandas as pd
 
+from reconv.data.archives import ArchiveStorage
 from reconv.data.listing import Inspected, Listing, inspect, list_folder, list_table
-from reconv.data.storage import ArchiveStorage, FolderStorage, Storage
-from reconv.errors import DataError
+from reconv.data.remote import RemoteStorage, is_url, parent_of
+from reconv.data.storage import FolderStorage, Storage
+from reconv.errors import DataError, ImageError
 
 LISTED = "images.parquet"
 Kind = Literal["folder", "table", "archive"]
 _TABLES = (".csv", ".parquet")
+_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True)
 class FilesSource:
     kind: Kind
-    path: Path
-    """Of the folder, the table or the archive."""
+    location: str
+    """Of the folder, the table or the archive: a path or a URL."""
     group: str | None
     """A column of the table."""
+    downloads: Path
+    """Where copies of what lies behind URLs are."""
 
-    def storage(self) -> Storage:
-        """Raises DataError if there is none."""
+    def storage(self, is_fresh: bool = False) -> Storage:
+        """With `is_fresh` copies of remote files are compared with these.
+
+        Raises:
+            DataError: there is none.
+        """
         if self.kind == "archive":
-            return ArchiveStorage(self.path)
-        return FolderStorage(self.path if self.kind == "folder" else self.path.parent)
+            return ArchiveStorage(self._local(is_fresh), self.location)
+        if is_url(self.location):
+            root = self.location if self.kind == "folder" else parent_of(self.location)
+            return RemoteStorage(root, self.downloads, is_fresh)
+        path = Path(self.location)
+        return FolderStorage(path if self.kind == "folder" else path.parent)
 
     def list_files(self) -> tuple[tuple[str, ...], pd.DataFrame]:
         """Class names, and a row per file, sorted by path: path, label, split, group, sha256, height, width, grey,
@@ -38,41 +52,54 @@ class FilesSource:
         Raises:
             DataError: the folder, table or archive cannot be read, or is not as it should be.
         """
-        with self.storage() as storage:
+        with self.storage(is_fresh=True) as storage:
             listing = self._listing(storage)
             return listing.class_names, _as_table(listing, inspect(storage, listing.paths))
 
     def _listing(self, storage: Storage) -> Listing:
-        where = str(self.path)
+        where = self.location
         if self.kind == "table":
             try:
-                content = self.path.read_bytes()
+                content = self._local(is_fresh=True).read_bytes()
             except OSError as error:
                 raise DataError(
                     f"data.source names the table {where}, which cannot be read ({error.strerror}): "
                     "correct the path in params.yaml or the file's permissions."
                 ) from None
-            return list_table(_read_table(content, self.path.suffix, where), where, self.group)
+            return list_table(_read_table(content, where), where, self.group)
         if self.kind == "archive":
             tables = [name for name in storage.names() if PurePosixPath(name).suffix.lower() in _TABLES]
             if len(tables) == 1:
-                inside, where = PurePosixPath(tables[0]), f"{tables[0]} in {where}"
-                table = _read_table(storage.read(tables[0]), inside.suffix, where)
-                listing = list_table(table, where, self.group)
-                return replace(listing, paths=tuple(str(inside.parent / path) for path in listing.paths))
+                (name,) = tables
+                try:
+                    content = storage.read(name)
+                except ImageError as error:
+                    raise DataError(f"the table {name} of {where} {error}: repair the archive.") from None
+                where = f"{name} in {where}"
+                listing = list_table(_read_table(content, where), where, self.group)
+                return replace(listing, paths=tuple(str(PurePosixPath(name).parent / path) for path in listing.paths))
         if self.group is not None:
             raise DataError(
                 f"data.group is {self.group!r}, but {where} is no table with columns: set it to null in params.yaml."
             )
         return list_folder(storage, where, may_be_wrapped=self.kind == "archive")
 
+    def _local(self, is_fresh: bool) -> Path:
+        """The table or the archive, or a copy of it."""
+        if not is_url(self.location):
+            return Path(self.location)
+        try:
+            return RemoteStorage(self.location, self.downloads, is_fresh).copy_of(self.location)
+        except ImageError as error:
+            raise DataError(f"data.source names {self.location}, which {error}: correct it in params.yaml.") from None
 
-def _read_table(content: bytes, suffix: str, where: str) -> pd.DataFrame:
+
+def _read_table(content: bytes, where: str) -> pd.DataFrame:
     """Text stays text, also what looks like a number or a missing value."""
     try:
-        if suffix.lower() == ".csv":
-            return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
-        return pd.read_parquet(io.BytesIO(content))
+        if content.startswith(_PARQUET):
+            return pd.read_parquet(io.BytesIO(content))
+        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as error:
         raise DataError(f"{where} cannot be read as a table ({str(error).splitlines()[0]}): repair it.") from None
 

@@ -132,7 +132,7 @@ def inspect(storage: Storage, paths: Sequence[str]) -> list[Inspected]:
             return Inspected(sha256, None, str(error))
 
     inspected: list[Inspected] = []
-    with ThreadPoolExecutor() as pool:  # files are read and hashed outside the interpreter's lock
+    with ThreadPoolExecutor(storage.parallel_reads) as pool:  # files are read and hashed outside the interpreter's lock
         for start in range(0, len(paths), _WINDOW):  # a million at once would wait in memory, 1 kB each
             inspected += pool.map(of_one, paths[start : start + _WINDOW])
     return inspected

@@ -1,7 +1,8 @@
 """Name or path -> verified raw images in data/raw. Called by the stage `fetch`.
 
 A published set becomes four arrays (train and test, images and labels), the same bytes wherever it came from. Files of
-images stay where they are: data/raw then lists them with their SHA-256. To add a data set, add a row to SOURCES.
+images stay where they are, or are copied from where a URL leads: data/raw then lists them with their SHA-256. To add a
+data set, add a row to SOURCES.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from reconv.artifacts import RawSource
 from reconv.data.files import LISTED, FilesSource, Kind
 from reconv.data.idx import IdxSource
+from reconv.data.remote import is_url, refuse_unusable
 from reconv.data.torchvision_sets import TorchvisionSource
 from reconv.errors import DataError, ParamsError
 from reconv.files import sha256_of_file, write_array, write_parquet
+from reconv.places import DOWNLOADS
 
 Say = Callable[[str], None]
 
@@ -57,20 +60,24 @@ SOURCES: dict[str, PublishedSource] = {
 }
 
 
-def source_of(spec: str, group: str | None) -> PublishedSource | FilesSource:
-    """The source that `data.source` names; `group` is data.group.
+def source_of(spec: str, group: str | None, downloads: Path = DOWNLOADS) -> PublishedSource | FilesSource:
+    """The source that `data.source` names; `group` is data.group, `downloads` the folder for copies of remote files.
 
     Raises:
-        ParamsError: no such name.
+        ParamsError: no such name, or a URL that cannot be used.
     """
-    kind, colon, path = spec.partition(":")
+    kind, _, location = spec.partition(":")
     for known in get_args(Kind):
-        if colon and path and kind == known:
-            return FilesSource(known, Path(path).expanduser(), group)
+        if location and kind == known:
+            if is_url(location):
+                refuse_unusable(location, is_folder=kind == "folder")
+                return FilesSource(known, location, group, downloads)
+            return FilesSource(known, str(Path(location).expanduser()), group, downloads)
     if spec not in SOURCES:
         kinds = ", ".join(f"{known}:PATH" for known in get_args(Kind))
         raise ParamsError(
-            f"data.source is {spec!r}, must be one of {', '.join(SOURCES)}, {kinds}.\nChange it in params.yaml."
+            f"data.source is {spec!r}, must be one of {', '.join(SOURCES)}, {kinds} (each a path or a URL).\n"
+            "Change it in params.yaml."
         )
     return SOURCES[spec]
 
@@ -85,7 +92,7 @@ def fetch(spec: str, group: str | None, raw: Path, say: Say) -> RawSource:
     index = raw / "source.json"
     if isinstance(source, FilesSource):
         class_names, table = source.list_files()
-        say(f"{len(table):,} images of {len(class_names)} classes in {source.path}")
+        say(f"{len(table):,} images of {len(class_names)} classes in {source.location}")
         return _write(spec, raw, class_names, {LISTED: table})
     if index.exists():
         present = RawSource.load(index)

@@ -1,0 +1,138 @@
+"""Image files in a zip or tar file, which is not unpacked to a folder. Called by files, through storage's protocol."""
+
+import gzip
+import lzma
+import os
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Self
+
+from reconv.data import storage
+from reconv.data.storage import check_size, shown, visible
+from reconv.errors import DataError, ImageError
+
+_BROKEN = (
+    OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
+    RuntimeError,  # encrypted; packed in a way that is not known; headers of headers without end
+)  # fmt: skip
+_TAR_BLOCK = 512
+_MAX_UNPACKED_BYTES_EACH = 200  # of a byte of a compressed archive
+
+
+class ArchiveStorage:
+    """A compressed tar file is unpacked once, to a temporary file, so that any member can be read without all before
+    it."""
+
+    parallel_reads = storage.FolderStorage.parallel_reads
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        """`name` is what messages call it, if that is not its path."""
+        self._name = where = name or str(path)
+        with ExitStack() as opened:
+            try:
+                self._plain = _unpacked(path, where, opened)
+                # A zip is known by its end, which a tar file's last member may have as well.
+                members_of = _members_of_tar if tarfile.is_tarfile(self._plain) else _members_of_zip
+                self._members = members_of(self._plain, where, opened)
+            except _BROKEN as error:
+                raise DataError(
+                    f"{where} cannot be read as a zip or tar archive ({error}): correct data.source or the file."
+                ) from None
+            self._names = visible(list(self._members), where)
+            self._opened = opened.pop_all()
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
+        return type(self), (self._plain, self._name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        if name not in self._members:
+            raise ImageError("cannot be read (No such file or directory)")
+        member = self._members[name]
+        check_size(member.size)
+        try:
+            content = member.read()
+        except _BROKEN as error:
+            raise ImageError(f"cannot be read ({error})") from None
+        check_size(len(content))  # the size that the archive states may be a lie
+        return content
+
+
+@dataclass(frozen=True)
+class _Member:
+    size: int
+    read: Callable[[], bytes]
+    """At most MAX_FILE_BYTES and one more."""
+
+
+def _members_of_zip(path: Path, where: str, opened: ExitStack) -> dict[str, _Member]:
+    archive = opened.enter_context(zipfile.ZipFile(path))
+
+    def read(info: zipfile.ZipInfo) -> bytes:
+        with archive.open(info) as file:
+            return file.read(storage.MAX_FILE_BYTES + 1)
+
+    files = [info for info in archive.infolist() if not info.is_dir()]
+    _refuse_bomb(sum(info.file_size for info in files), path, where)  # members may share their packed bytes
+    return {info.filename: _Member(info.file_size, partial(read, info)) for info in files}
+
+
+def _members_of_tar(path: Path, where: str, opened: ExitStack) -> dict[str, _Member]:
+    file = opened.enter_context(path.open("rb"))
+    members = {}
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for member in archive:
+            if member.size < 0:  # by which tarfile would go back, and round for ever (CVE-2025-8194)
+                raise tarfile.ReadError(f"{shown(member.name)} has {member.size} bytes")
+            if member.isdir():
+                continue
+            if not member.isreg() or member.issparse():
+                raise DataError(
+                    f"{where} holds {shown(member.name)}, which is no plain file but a link, a device or sparse: "
+                    "leave it out."
+                )
+            # Beside each other, without a position in the file that threads would share.
+            members[shown(member.name)] = _Member(member.size, partial(_read_at, file, member.size, member.offset_data))
+        # What cannot be read as a header ends the list as well, and nobody would miss the rest.
+        if any(_read_at(file, _TAR_BLOCK, archive.offset) or b"cut off"):
+            raise tarfile.ReadError("it is damaged or cut off")
+    return members
+
+
+def _read_at(file: IO[bytes], size: int, offset: int) -> bytes:
+    return os.pread(file.fileno(), size, offset)
+
+
+def _unpacked(path: Path, where: str, opened: ExitStack) -> Path:
+    """The archive itself, or a temporary one that is not compressed."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path
+    plain = opened.enter_context(tempfile.NamedTemporaryFile(prefix="reconv-", suffix=".tar"))  # noqa: SIM115
+    with gzip.open(path) as packed:
+        while chunk := packed.read(2**20):
+            plain.write(chunk)
+            _refuse_bomb(plain.tell(), path, where)
+    plain.flush()
+    return Path(plain.name)
+
+
+def _refuse_bomb(num_bytes: int, path: Path, where: str) -> None:
+    most = _MAX_UNPACKED_BYTES_EACH * path.stat().st_size
+    if num_bytes > most:
+        raise DataError(f"{where} unpacks to more than {most:,} bytes: images do not compress like that.")
