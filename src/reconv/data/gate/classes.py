@@ -1,6 +1,7 @@
 """Classes that are missing, rare, uneven or hard to tell by their names."""
 
 from collections.abc import Iterator
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -28,7 +29,8 @@ def class_findings(examined: Examined) -> Iterator[DataFinding]:
         times = train.max() / train.min()
         text = f"{train.idxmax()} has {times:.0f} times the training images of {train.idxmin()}."
         yield remark("imbalance", "warning", text)
-    lower = [name.casefold() for name in names]
-    alike = [name for name in names if lower.count(name.casefold()) > 1]
+    plain = [normalize("NFKC", name).casefold().strip() for name in names]
+    alike = [name for name, other in zip(names, plain, strict=True) if plain.count(other) > 1]
     if alike:
-        yield remark("alike classes", "warning", f"classes that differ in case alone: {', '.join(alike)}.")
+        text = f"classes that differ in case, blanks or the way of writing a letter alone: {', '.join(alike)}."
+        yield remark("alike classes", "warning", text)
