@@ -40,12 +40,13 @@ class ArchiveStorage:
                 self._plain = _unpacked(path, where, opened)
                 # A zip is known by its end, which a tar file's last member may have as well.
                 members_of = _members_of_tar if tarfile.is_tarfile(self._plain) else _members_of_zip
-                self._members = members_of(self._plain, where, opened)
+                members = members_of(self._plain, where, opened)
+                self._members = {shown(name): member for name, member in members.items()}
             except _BROKEN as error:
                 raise DataError(
                     f"{where} cannot be read as a zip or tar archive ({error}): correct data.source or the file."
                 ) from None
-            self._names = visible(list(self._members), where)
+            self._names = [shown(name) for name in visible(list(members), where)]
             self._opened = opened.pop_all()
 
     def __reduce__(self) -> tuple[type, tuple[Path, str]]:
@@ -83,13 +84,13 @@ class _Member:
 def _members_of_zip(path: Path, where: str, opened: ExitStack) -> dict[str, _Member]:
     archive = opened.enter_context(zipfile.ZipFile(path))
 
-    def read(info: zipfile.ZipInfo) -> bytes:
-        with archive.open(info) as file:
+    def read(name: str) -> bytes:
+        with archive.open(name) as file:
             return file.read(storage.MAX_FILE_BYTES + 1)
 
     files = [info for info in archive.infolist() if not info.is_dir()]
     _refuse_bomb(sum(info.file_size for info in files), path, where)  # members may share their packed bytes
-    return {info.filename: _Member(info.file_size, partial(read, info)) for info in files}
+    return {info.filename: _Member(info.file_size, partial(read, info.filename)) for info in files}
 
 
 def _members_of_tar(path: Path, where: str, opened: ExitStack) -> dict[str, _Member]:
@@ -107,7 +108,7 @@ def _members_of_tar(path: Path, where: str, opened: ExitStack) -> dict[str, _Mem
                     "leave it out."
                 )
             # Beside each other, without a position in the file that threads would share.
-            members[shown(member.name)] = _Member(member.size, partial(_read_at, file, member.size, member.offset_data))
+            members[member.name] = _Member(member.size, partial(_read_at, file, member.size, member.offset_data))
         # What cannot be read as a header ends the list as well, and nobody would miss the rest.
         if any(_read_at(file, _TAR_BLOCK, archive.offset) or b"cut off"):
             raise tarfile.ReadError("it is damaged or cut off")

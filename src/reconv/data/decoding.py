@@ -4,6 +4,7 @@ H height, W width, C channels.
 """
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +17,9 @@ from reconv.errors import ImageError
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 100 * 10**6
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
-_UNDECODABLE = (OSError, ValueError, SyntaxError, EOFError, OverflowError, Image.DecompressionBombError)
+_JPEG_FORMATS = ("JPEG", "MPO")  # the latter holds several, as telephones write them
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
+_END_OF_JPEG = b"\xff\xd9"
 _DRAFT_TIMES = 2
 """A JPEG is decoded at the smallest of its scales that is still so many times the target: the rest is resized well."""
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own guard, by default at another number
@@ -54,10 +56,11 @@ def read_header(content: bytes) -> Header:
         ImageError: it is none of the formats, or has too many pixels.
     """
     image = _opened(content)
-    try:
-        is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except _UNDECODABLE:
-        is_turned = False
+    is_turned = False
+    if image.format != "TIFF":  # whose size is that of the upright image already
+        with suppress(Exception):  # what a camera wrote may be garbage
+            # Of a PNG, its own `getexif` would decode the pixels.
+            is_turned = Image.Image.getexif(image).get(0x0112) in (5, 6, 7, 8)
     height, width = (image.width, image.height) if is_turned else (image.height, image.width)
     return Header(height, width, image.mode in _GREY_MODES)
 
@@ -75,29 +78,37 @@ def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
     size = (to.image_size, to.image_size)
     mode = "L" if to.channels == 1 else "RGB"
     try:
-        if image.format == "JPEG" and image.mode != "CMYK":
+        if image.format in _JPEG_FORMATS and image.mode != "CMYK":
             image.draft(mode, (_DRAFT_TIMES * to.image_size,) * 2)
+        image.load()
+    except Exception as error:  # struct.error, KeyError and what else its parsers meet in a broken file
+        raise ImageError(f"cannot be decoded ({str(error) or type(error).__name__})") from None
+    with suppress(Exception):  # what a camera wrote may be garbage
         ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
-            image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
-        plain = image.convert(mode)
-        if to.resize == "crop":
-            resized = ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
-        elif to.resize == "pad":
-            resized = ImageOps.pad(plain, size, Image.Resampling.BILINEAR)
-        else:
-            resized = plain.resize(size, Image.Resampling.BILINEAR)
-    except _UNDECODABLE as error:
-        raise ImageError(f"cannot be decoded ({error})") from None
+    has_16_bits = image.mode.startswith("I")  # which Pillow would clip
+    plain = image if has_16_bits else image.convert(mode)
+    if to.resize == "crop":
+        resized = ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
+    elif to.resize == "pad":
+        resized = ImageOps.pad(plain, size, Image.Resampling.BILINEAR)
+    else:
+        resized = plain.resize(size, Image.Resampling.BILINEAR)
+    if has_16_bits:
+        resized = Image.fromarray((np.asarray(resized).clip(0, 65535) >> 8).astype(np.uint8)).convert(mode)
     return np.asarray(resized, np.uint8).reshape(to.image_size, to.image_size, to.channels)
 
 
 def _opened(content: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)  # reads the header only
-    except (*_UNDECODABLE, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # as of `load`
         reason = "no format that is read" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ImageError(f"cannot be decoded ({reason})") from None
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width} x {image.height} pixels, must have at most {MAX_PIXELS:,}")
+    if image.mode == "F":
+        raise ImageError("has pixels of floating point, which have no agreed range: save it with 8 or 16 bits")
+    # What follows the head may be the zeros of a download that broke off; Pillow would make them grey.
+    if image.format in _JPEG_FORMATS and image.fp and content.find(_END_OF_JPEG, image.fp.tell()) < 0:
+        raise ImageError("cannot be decoded (its end is missing)")
     return image

@@ -86,6 +86,7 @@ def list_table(table: pd.DataFrame, where: str, group: str | None) -> Listing:
             row = int(plain[name].isna().to_numpy().argmax())
             raise DataError(f"{where} has no {column} in row {row + 1}: every row needs one.")
         plain[name] = plain[name].astype(str)
+    plain["path"] = [str(PurePosixPath(path)) for path in plain["path"]]  # "./1.png" is "1.png"
     plain = plain.drop_duplicates().sort_values("path", kind="stable")
     if plain["path"].duplicated().any():
         twice = plain["path"][plain["path"].duplicated()].iloc[0]

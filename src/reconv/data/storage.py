@@ -62,12 +62,14 @@ class FolderStorage:
     def read(self, name: str) -> bytes:
         path = self.root / on_disk(name)
         try:
-            resolved = path.resolve()
-            if not resolved.is_relative_to(self._resolved):
+            if self._leads_out(path):
                 raise ImageError(f"links out of {self.root}")
-            return read_file(resolved, name)
-        except (OSError, ValueError, RuntimeError) as error:  # a name with a zero byte; a circle of links
+            return read_file(path, name)
+        except (OSError, ValueError) as error:  # the latter of a name with a zero byte
             raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+    def _leads_out(self, path: Path) -> bool:
+        return not Path(os.path.realpath(path)).is_relative_to(self._resolved)
 
     def _files(self, folder: Path) -> Iterator[str]:
         """Whatever is no folder: what is no file either is refused when it is read, not left out unseen. A link to a
@@ -76,11 +78,11 @@ class FolderStorage:
             entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
             for entry in entries:
                 path = Path(entry.path)
-                if entry.is_symlink() and not path.resolve().is_relative_to(self._resolved):
+                if entry.is_symlink() and self._leads_out(path):
                     raise DataError(f"{shown(path)} links out of {self.root}: copy what it leads to into the folder.")
                 if entry.is_dir(follow_symlinks=False):
                     yield from self._files(path)
-                elif not entry.is_dir():
+                elif not (entry.is_symlink() and path.is_dir()):
                     yield shown(path.relative_to(self.root))
         except OSError as error:
             raise DataError(
