@@ -36,22 +36,6 @@ def test_every_image_is_listed_with_its_class() -> None:
     assert not any(found.splits)
 
 
-def test_hidden_files_and_other_kinds_are_left_out() -> None:
-    for path in ("images/a/1.png", "images/b/1.png", "images/a/folder.png/2.png"):
-        put(path)
-    others = (
-        "images/a/.hidden.png",
-        "images/a/notes.txt",
-        "images/.git/x.png",
-        "images/readme.md",
-        "images/a/Thumbs.db",
-    )
-    for path in others:
-        put(path, b"x")
-
-    assert listed().paths == ("a/1.png", "a/folder.png/2.png", "b/1.png")
-
-
 @pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
 def test_folders_of_splits_may_lie_above_the_classes(validation: str) -> None:
     for split in ("Train", validation, "test"):
@@ -93,14 +77,6 @@ def test_all_may_lie_in_one_folder_of_an_archive() -> None:
         listed()
 
 
-def test_class_without_images_is_named() -> None:
-    put("images/cat/1.png")
-    put("images/dog/notes.txt", b"no image")
-
-    with pytest.raises(DataError, match="class folder dog of images holds no image"):
-        listed()
-
-
 @pytest.mark.parametrize("paths", [["images/cat/1.png"], ["images/1.png"]])
 def test_fewer_than_two_classes_are_refused(paths: list[str]) -> None:
     for path in paths:
@@ -130,29 +106,6 @@ def test_images_of_a_table_may_have_groups() -> None:
 
     assert found.groups == ("3", "3")
     assert found.class_names == ("10", "7")
-
-
-def test_a_row_that_stands_there_twice_counts_once() -> None:
-    assert table(path=["1.png", "1.png", "2.png"], label=["a", "a", "b"]).paths == ("1.png", "2.png")
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"picture": ["1.png"], "label": ["a"]}, "has the columns picture, label, must have one named path or image"),
-        ({"path": ["1.png"], "kind": ["a"]}, "must have one named label or class"),
-        ({"path": ["1.png", "2.png"], "label": ["a", None]}, "has no label in row 2"),
-        ({"path": ["1.png", None], "label": ["a", "b"]}, "has no path in row 2"),
-        ({"path": ["1.png", "1.png"], "label": ["a", "b"]}, r"has 1\.png twice, with another label"),
-        ({"path": ["/etc/1.png", "1.png"], "label": ["a", "b"]}, "names '/etc/1.png': paths are relative"),
-        ({"path": ["a/../../1.png", "1.png"], "label": ["a", "b"]}, "stay within it"),
-        ({"path": ["1.png", "2.png"], "label": ["a", "a"]}, "has 1 classes, must have at least 2"),
-        ({"path": ["1.png", "2.png"], "label": ["a", "b"], "split": ["train", "tets"]}, "has the split 'tets'"),
-    ],
-)
-def test_a_table_that_cannot_be_right_is_refused(columns: dict[str, list[object]], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        table(**columns)
 
 
 def test_a_group_that_is_no_column_is_refused() -> None:

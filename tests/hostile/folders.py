@@ -1,0 +1,166 @@
+"""Things that lie in a folder of images, beside the good ones. Each is put into the folder that is given."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from hostile.case import Case
+from hostile.images import rgb, small_png
+
+Put = Callable[[Path], None]
+
+
+def file(name: str, content: bytes | None = None) -> Put:
+    def put(root: Path) -> None:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(small_png() if content is None else content)
+
+    return put
+
+
+def named(name: bytes) -> Put:
+    """Not every name is text."""
+
+    def put(root: Path) -> None:
+        Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(small_png())
+
+    return put
+
+
+def a_class(name: str, count: int = 4) -> Put:
+    def put(root: Path) -> None:
+        for index in range(count):
+            file(f"{name}/{index}.png", small_png((b"tEXt", b"a\0" + os.fsencode(name) + bytes([48 + index]))))(root)
+
+    return put
+
+
+def classes(*names: str) -> Put:
+    def put(root: Path) -> None:
+        for name in names:
+            a_class(name)(root)
+
+    return put
+
+
+def link(name: str, target: str) -> Put:
+    """`target` from the folder of the link, or absolute."""
+
+    def put(root: Path) -> None:
+        (root / name).symlink_to(target)
+
+    return put
+
+
+def outside(root: Path) -> Path:
+    folder = root.resolve().parent / "outside"
+    folder.mkdir()
+    (folder / "secret.png").write_bytes(small_png())
+    return folder
+
+
+def link_out(name: str, target: str = "") -> Put:
+    return lambda root: (root / name).symlink_to(outside(root) / target)
+
+
+def a_socket(root: Path) -> None:
+    here = Path.cwd()
+    os.chdir(root / "left")  # its path may have 107 bytes
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind("new.png")
+    finally:
+        os.chdir(here)
+
+
+def may_not_be_read(name: str) -> Put:
+    def put(root: Path) -> None:
+        if not (root / name).exists():
+            file(name)(root)
+        (root / name).chmod(0)
+
+    return put
+
+
+FILES = [
+    Case("hidden file", file("left/.new.png"), "ignored"),
+    Case("hidden folder", file("left/.git/new.png"), "ignored"),
+    Case("of macOS", file("left/._000.png", b"\0\5\x16\7"), "ignored"),
+    Case(".DS_Store", file(".DS_Store", b"Bud1"), "ignored"),
+    Case("Thumbs.db", file("left/Thumbs.db", b"\xd0\xcf\x11\xe0"), "ignored"),
+    Case("desktop.ini", file("desktop.ini", b"[x]"), "ignored"),
+    Case("file of another kind", file("left/notes.txt", b"x"), "ignored"),
+    Case("image outside of the classes", file("new.png"), "ignored"),
+    Case("editor's copy", file("left/000.png~"), "ignored"),
+    Case("folder named like an image", lambda root: (root / "left/new.png").mkdir(), "ignored"),
+    Case("image in a folder named like one", file("left/folder.png/new.png"), "usable"),
+    Case("fifty folders deep", file("left/" + "deep/" * 50 + "new.png"), "usable"),
+    Case("JPEG with the extension of PNG", file("left/new.png", rgb("JPEG")), "usable"),
+    Case("extension in capitals", file("left/NEW.PNG"), "usable"),
+    Case("pipe", lambda root: os.mkfifo(root / "left/new.png"), "unusable: left/new.png is no file but"),
+    Case("socket", a_socket, "unusable: left/new.png cannot be read (No such device"),
+    Case("device", link("left/new.png", "/dev/zero"), "stops: links out of images"),
+    Case("link to another image", link("left/new.png", "000.png"), "usable"),
+    Case("link to an image by its whole path", lambda root: (root / "left/new.png").symlink_to(
+        (root / "left/000.png").resolve()
+    ), "usable"),
+    Case("link to nothing", link("left/new.png", "gone.png"), "unusable: left/new.png cannot be read (No such file"),
+    Case("link to itself", link("left/new.png", "new.png"), "unusable: left/new.png cannot be read"),
+    Case("link to the folder above", link("left/again", ".."), "ignored"),
+    Case("links in a circle", lambda root: [link("left/a", "b")(root), link("left/b", "a")(root)], "ignored"),
+    Case("class that is a link to another", link("new", "left"), "ignored"),
+    Case("link to an image outside", link_out("left/new.png", "secret.png"), "stops: images/left/new.png links out of"),
+    Case("link to a folder outside", link_out("new"), "stops: images/new links out of images: copy what it leads to"),
+    Case("link to a file of the system", link("left/new.png", "/etc/passwd"), "stops: links out of images"),
+    Case("link up and down again", link("left/new.png", "../../images/left/000.png"), "usable"),
+]  # fmt: skip
+
+FORBIDDEN = [
+    Case("file that may not be read", may_not_be_read("left/new.png"), "unusable: left/new.png cannot be read (Perm"),
+    Case("folder that may not be read", may_not_be_read("left"), "stops: images/left cannot be read (Permission"),
+    Case("class that may not be read", may_not_be_read("new/1.png"), 'stops: class "new" has 0 images'),
+]
+
+NAMES = [
+    Case("line break in a name", file("left/a\nb.png"), "usable"),
+    Case("colours of a terminal in a name", file("left/\x1b[31mred.png"), "usable"),
+    Case("emoji in a name", file("left/grün 🙂.png"), "usable"),
+    Case("writing from right to left in a name", file("left/\u202egnp.png"), "usable"),
+    Case("name of 255 bytes", file("left/" + "x" * 251 + ".png"), "usable"),
+    Case("name of a blank", file("left/ .png"), "usable"),
+    Case("name like a command", file("left/a;rm -rf $HOME.png"), "usable"),
+    Case("name like an option", file("left/-rf.png"), "usable"),
+    Case("name like a URL", file("left/https:%2F%2Fexample.org%2F1.png"), "usable"),
+    Case("name like a pattern", file("left/*.png"), "usable"),
+    Case("backslash in a name", file("left/a\\b.png"), "usable"),
+    Case("name like the escape of another", file("left/\\xff.png"), "usable"),
+    Case("name that is no UTF-8", named(b"left/\xff\xfe.png"), "usable"),
+    Case("name in Latin-1", named("left/grün.png".encode("latin-1")), "usable"),
+]
+
+CLASSES = [
+    Case("class without a file", lambda root: (root / "new").mkdir(), "ignored"),
+    Case("class without an image", file("new/notes.txt", b"x"), "stops: class folder new of images holds no image"),
+    Case("class of hidden images", file("new/.1.png"), "ignored"),
+    Case("class of one image", a_class("new", 1), 'stops: class "new" has 1 images'),
+    Case("class whose images are all broken", file("new/1.png", b"x"), 'stops: class "new" has 0 images'),
+    Case("class called test", a_class("test"), "usable"),
+    Case("class called CON", a_class("CON"), "usable"),
+    Case("class of a blank", a_class(" "), "usable"),
+    Case("class with a line break", a_class("new\nline"), "usable"),
+    Case("class of emoji", a_class("🙂"), "usable"),
+    Case("class of 255 bytes", a_class("x" * 255), "usable"),
+    Case("class that is no UTF-8", a_class(os.fsdecode(b"\xff\xfe")), "usable"),
+    Case("class of markup", a_class("<script>alert(1)<"), "usable"),
+    Case("class that is a number", a_class("7"), "usable"),
+]  # fmt: skip
+
+ALIKE = [
+    Case("classes that differ in case", a_class("LEFT"), "LEFT, left"),
+    Case("classes that differ in a blank behind them", a_class("left "), "left, left "),
+    Case("classes that differ in how ü is written", classes("gr\u00fcn", "gru\u0308n"), "gru\u0308n, gr\u00fcn"),
+]
+
+FOLDERS = [*FILES, *NAMES, *CLASSES]
