@@ -346,6 +346,7 @@ def test_hidden_names_and_markers_of_folders_are_left_out(bucket: Any) -> None:
     "location",
     [
         "https://me:geheim@example.org/parts.zip",
+        "https://geheim@example.org/parts.zip",
         "https://example.org/parts.zip?X-Amz-Signature=geheim&X-Amz-Expires=3",
         "https://example.org/parts.zip?sv=1&sig=geheim",
         "https://example.org/parts.zip?access_token=geheim",
@@ -410,3 +411,9 @@ def test_credentials_come_from_netrc(server: Server, monkeypatch: pytest.MonkeyP
         RemoteStorage(server.url, DOWNLOADS).read("1.png")
 
     assert set(given) == {"Basic bWU6Z2VoZWlt"}
+
+
+@pytest.mark.parametrize("location", ["https://[example.org/parts.zip", "http://[::1/parts.zip"])
+def test_a_url_that_is_none_is_refused(location: str) -> None:
+    with pytest.raises(ParamsError, match="a URL that is none"):
+        source_of(f"archive:{location}", None)

@@ -184,6 +184,9 @@ ZIPS = [
     Case("zip, name that is no UTF-8", changed(
         zip_of("left/neü.png"), lambda content: content.replace("ü".encode(), b"\xff\xff")
     ), NO_ARCHIVE),
+    Case("zip, name of no letters", changed(
+        zip_of("left/new.png"), lambda content: in_last(content, b"\0\x0c\0\0\0", b"\0\0\0\x0c\0")
+    ), NO_ARCHIVE),
     Case("zip, emoji and line break in a name", zip_of("left/🙂\n.png"), "usable"),
     Case("zip, link", zip_with(lambda archive: archive.writestr(link(), "/etc/passwd")), "unusable: no format"),
     Case("zip, folder named like an image", zip_of("left/new.png/"), "ignored"),

@@ -1,12 +1,10 @@
 """Image files in a zip or tar file, which is not unpacked to a folder. Called by files, through storage's protocol."""
 
 import gzip
-import lzma
 import os
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,10 +16,6 @@ from reconv.data import storage
 from reconv.data.storage import check_size, shown, visible
 from reconv.errors import DataError, ImageError
 
-_BROKEN = (
-    OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
-    RuntimeError,  # encrypted; packed in a way that is not known; headers of headers without end
-)  # fmt: skip
 _TAR_BLOCK = 512
 _MAX_UNPACKED_BYTES_EACH = 200  # of a byte of a compressed archive
 
@@ -42,7 +36,9 @@ class ArchiveStorage:
                 members_of = _members_of_tar if tarfile.is_tarfile(self._plain) else _members_of_zip
                 members = members_of(self._plain, where, opened)
                 self._members = {shown(name): member for name, member in members.items()}
-            except _BROKEN as error:
+            except DataError:
+                raise
+            except Exception as error:  # of many kinds: IndexError for a name of no letters, RecursionError, ...
                 raise DataError(
                     f"{where} cannot be read as a zip or tar archive ({error}): correct data.source or the file."
                 ) from None
@@ -68,7 +64,7 @@ class ArchiveStorage:
         check_size(member.size)
         try:
             content = member.read()
-        except _BROKEN as error:
+        except Exception as error:  # of many kinds, as above; RuntimeError if it is encrypted
             raise ImageError(f"cannot be read ({error})") from None
         check_size(len(content))  # the size that the archive states may be a lie
         return content

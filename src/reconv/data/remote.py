@@ -39,13 +39,18 @@ def parent_of(url: str) -> str:
 def refuse_unusable(url: str, is_folder: bool) -> None:
     """Raises ParamsError if the URL holds credentials, since its text goes to git, dvc.lock and MLflow, or if it is of
     a folder whose files it cannot list."""
-    parts = urlsplit(url)
-    if is_folder and parts.scheme in ("http", "https"):
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ParamsError(f"data.source names a URL that is none ({error}): correct it in params.yaml.") from None
+    is_http = parts.scheme in ("http", "https")
+    if is_folder and is_http:
         raise ParamsError(
             f"data.source names the folder {_without_secrets(url)}, but https lists no folders: put its images into an "
             "archive, or name them in a table beside them (archive:URL, table:URL)."
         )
-    if parts.password or any(_SECRETS.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+    has_user = parts.password or (is_http and parts.username)  # elsewhere the latter may be a container's name
+    if has_user or any(_SECRETS.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
         raise ParamsError(
             f"data.source names {_without_secrets(url)} with credentials, which dvc.lock and MLflow would keep: leave "
             "them to the environment variables of s3fs or gcsfs, or to ~/.netrc, or download it yourself."
