@@ -48,6 +48,9 @@ TABLES = [
     Case("of zeros", lambda _: bytes(1000), "stops: must have one named path"),
     Case("of HTML", lambda _: b"<html><body>404</body></html>", "stops: must have one named path"),
     Case("Parquet, cut off", lambda text: as_parquet(lambda rows: rows)(text)[:-50], NO_TABLE),
+    Case("Parquet, text that is no UTF-8", lambda text: as_parquet(lambda rows: rows)(text).replace(
+        b"left/000.png", b"left/\xff00.png"
+    ), NO_TABLE),
     Case("Parquet, with its rows in another order", as_parquet(lambda rows: rows.iloc[::-1]), "ignored"),
     Case("Parquet, labels that are lists", as_parquet(
         lambda rows: rows.assign(label=[[1]] * len(rows))

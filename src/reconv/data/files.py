@@ -98,10 +98,11 @@ def _read_table(content: bytes, where: str) -> pd.DataFrame:
     """Text stays text, also what looks like a number or a missing value."""
     try:
         if content.startswith(_PARQUET):
-            return pd.read_parquet(io.BytesIO(content))
+            return pd.read_parquet(io.BytesIO(content)).astype(object)  # which finds text that is no UTF-8
         return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError) as error:
-        raise DataError(f"{where} cannot be read as a table ({str(error).splitlines()[0]}): repair it.") from None
+    except Exception as error:  # of many kinds: KeyError, TypeError and Arrow's own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{where} cannot be read as a table ({reason}): repair it.") from None
 
 
 def _as_table(listing: Listing, inspected: list[Inspected]) -> pd.DataFrame:
