@@ -100,7 +100,7 @@ def test_table(case: Case[Callable[[str], bytes]], data: DataParams) -> None:
 
 
 def check(wanted: str, data: DataParams) -> None:
-    """That it comes as wanted, in bounded time, and that nothing is written but the output."""
+    """That it comes as wanted, and that nothing is written but the output."""
     outcome, _, words = wanted.partition(": ")
     before = tree()
     if outcome == "stops":

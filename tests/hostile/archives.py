@@ -193,6 +193,15 @@ ZIPS = [
     Case("zip, hidden and of macOS", zip_with(lambda archive: [
         archive.writestr(name, b"x") for name in ("left/.x.png", ".git/x.png", "__MACOSX/left/._x.png")
     ]), "ignored"),
+    Case("zip, broken table inside", zip_with(
+        lambda archive: archive.writestr("list.csv", b"\xff\xfe")
+    ), "stops: list.csv in packed cannot be read as a table"),
+    Case("zip, empty table inside", zip_with(
+        lambda archive: archive.writestr("list.csv", b"")
+    ), "stops: the table list.csv in packed has 0 bytes"),
+    Case("zip, table inside that leads out", zip_with(lambda archive: archive.writestr(
+        "list.csv", b"path,label\nleft/000.png,left\n../secret.png,right\n"
+    )), "stops: list.csv in packed names '../secret.png'"),
     Case("zip, cut off", changed(zip_of("left/new.png"), half), NO_ARCHIVE),
     Case("zip, garbage before it", changed(zip_of("left/new.png"), lambda content: bytes(100) + content), "usable"),
     Case("zip, directory of noise", changed(

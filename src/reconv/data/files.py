@@ -59,30 +59,35 @@ class FilesSource:
     def _listing(self, storage: Storage) -> Listing:
         where = self.location
         if self.kind == "table":
-            try:
-                content = self._local(is_fresh=True).read_bytes()
-            except OSError as error:
-                raise DataError(
-                    f"data.source names the table {where}, which cannot be read ({error.strerror}): "
-                    "correct the path in params.yaml or the file's permissions."
-                ) from None
-            return list_table(_read_table(content, where), where, self.group)
+            return list_table(_read_table(self._table_content(), where), where, self.group)
         if self.kind == "archive":
             tables = [name for name in storage.names() if PurePosixPath(name).suffix.lower() in _TABLES]
             if len(tables) == 1:
-                (name,) = tables
-                try:
-                    content = storage.read(name)
-                except ImageError as error:
-                    raise DataError(f"the table {name} of {where} {error}: repair the archive.") from None
-                where = f"{name} in {where}"
-                listing = list_table(_read_table(content, where), where, self.group)
-                return replace(listing, paths=tuple(str(PurePosixPath(name).parent / path) for path in listing.paths))
+                return self._listing_by(tables[0], storage)
         if self.group is not None:
             raise DataError(
                 f"data.group is {self.group!r}, but {where} is no table with columns: set it to null in params.yaml."
             )
         return list_folder(storage, where, may_be_wrapped=self.kind == "archive")
+
+    def _table_content(self) -> bytes:
+        try:
+            return self._local(is_fresh=True).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"data.source names the table {self.location}, which cannot be read ({error.strerror}): "
+                "correct the path in params.yaml or the file's permissions."
+            ) from None
+
+    def _listing_by(self, name: str, storage: Storage) -> Listing:
+        """As the table of that name in the archive says; its paths are relative to where it lies."""
+        where = f"{name} in {self.location}"
+        try:
+            content = storage.read(name)
+        except ImageError as error:
+            raise DataError(f"the table {where} {error}: repair the archive.") from None
+        listing = list_table(_read_table(content, where), where, self.group)
+        return replace(listing, paths=tuple(str(PurePosixPath(name).parent / path) for path in listing.paths))
 
     def _local(self, is_fresh: bool) -> Path:
         """The table or the archive, or a copy of it."""
