@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 from preparing import DECODED, PREPARED, RAW, fetch_and_prepare
 
-from reconv.data import decoded, remote, storage
+from reconv.data import decoders, remote, storage
 from reconv.data.packing import prepare
 from reconv.data.remote import RemoteStorage
 from reconv.data.sources import fetch, source_of
@@ -193,7 +193,7 @@ def test_copies_that_were_deleted_are_downloaded_by_decoding_processes_too(
     images: Path, data: DataParams, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(bucket, images)
-    monkeypatch.setattr(decoded, "_FEW_IMAGES", 1)
+    monkeypatch.setattr(decoders, "_FEW_IMAGES", 1)
     remote_data = of(data, "folder:s3://parts/images")
     fetch(remote_data.source, None, RAW, lambda _: None)
     before = copies()

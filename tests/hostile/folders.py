@@ -2,11 +2,12 @@
 
 import os
 import socket
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from hostile.case import Case
-from hostile.images import rgb, small_png
+from hostile.images import noise, rgb, saved, small_png
 
 Put = Callable[[Path], None]
 
@@ -32,7 +33,8 @@ def named(name: bytes) -> Put:
 def a_class(name: str, count: int = 4) -> Put:
     def put(root: Path) -> None:
         for index in range(count):
-            file(f"{name}/{index}.png", small_png((b"tEXt", b"a\0" + os.fsencode(name) + bytes([48 + index]))))(root)
+            image = noise(8, 8, seed=zlib.crc32(os.fsencode(name)) + index)
+            file(f"{name}/{index}.png", saved(image, "PNG"))(root)
 
     return put
 

@@ -17,8 +17,8 @@ TOO_LARGE = "unusable: cannot be decoded (Image size"
 CUT_OFF = "unusable: cannot be decoded (image file is truncated"
 
 
-def noise(*shape: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+def noise(*shape: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
