@@ -45,7 +45,7 @@ def examined(
     problems = problems or {}
     files = pd.DataFrame({"path": [*paths, *problems], "problem": [*[""] * count, *problems.values()]})
     pairs = np.array(near, np.int64).reshape(-1, 2)
-    return Examined(files, images, pairs, CLASSES, has_splits, is_published)
+    return Examined(files, images, pairs, (), CLASSES, has_splits, is_published)
 
 
 def found(what: Examined, data: DataParams) -> dict[str, DataFinding]:

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from reconv.data.fingerprints import fingerprints
-from reconv.data.near import close_hashes, near_pairs
+from reconv.data.near import close_hashes, near_pairs, taken_for_copies
 
 
 def by_brute_force(hashes: np.ndarray) -> list[list[int]]:
@@ -77,3 +77,19 @@ def test_rows_say_which_images_are_meant() -> None:
     rows = np.array([3, 2, 0])
 
     assert near_pairs(fingerprints(images[rows])["hash"], images, rows).tolist() == [[1, 2]]
+
+
+def test_where_a_class_looks_alike_by_nature_its_images_are_no_copies() -> None:
+    labels = np.array([0] * 10 + [1] * 10 + [2] * 10)
+    pairs = np.array([[0, 1], [2, 3], [4, 11], [12, 13], [20, 21]])
+
+    copies, alike = taken_for_copies(pairs, labels)
+
+    assert alike == [0, 1]  # five and three of ten; of the third class two
+    assert copies.tolist() == [[20, 21]]
+
+
+def test_without_look_alikes_no_class_is_alike() -> None:
+    copies, alike = taken_for_copies(np.empty((0, 2), np.int64), np.array([0, 1, 1]))
+
+    assert (len(copies), alike) == (0, [])

@@ -25,6 +25,7 @@ Sums = NDArray[np.bytes_]
 """(N,) SHA-256 sums, 32 bytes each."""
 
 _FEW_IMAGES = 400
+_LIST_AGAIN = "run `dvc repro --force fetch`"
 _AHEAD = 4  # chunks that wait for each process
 
 
@@ -121,6 +122,16 @@ def write_rows(pixels: Path, row: int, images: NDArray[np.uint8]) -> None:
         file.write(images.data)
 
 
+def _read(storage: Storage, path: str, sha256: bytes) -> bytes:
+    try:
+        content = storage.read(path)
+    except ImageError as error:
+        raise DataError(f"{path} {error}, but could be read when it was listed: {_LIST_AGAIN}.") from None
+    if hashlib.sha256(content).digest() != sha256:
+        raise DataError(f"{path} changed since it was listed: {_LIST_AGAIN}.")
+    return content
+
+
 def decode_chunk(storage: Storage, conversion: Conversion, chunk: Chunk) -> tuple[NDArray[np.uint8], Outcome]:
     """(files, image_size, image_size, channels), black where a file cannot be decoded."""
     images = np.zeros((len(chunk.paths), *conversion.shape), np.uint8)
@@ -128,10 +139,8 @@ def decode_chunk(storage: Storage, conversion: Conversion, chunk: Chunk) -> tupl
     problems = {}
     for i, (path, expected) in enumerate(zip(chunk.paths, chunk.sums, strict=True)):
         sha256 = bytes(expected).ljust(32, b"\0")  # numpy cuts zeros at the end
+        content = _read(storage, path, sha256)
         try:
-            content = storage.read(path)
-            if hashlib.sha256(content).digest() != sha256:
-                raise DataError(f"{path} changed since it was listed: run `dvc repro --force fetch`.")
             images[i] = decode(content, conversion)
             records["sha256"][i] = expected
         except ImageError as error:

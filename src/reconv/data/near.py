@@ -17,6 +17,7 @@ _MAX_DISTANCE = 3  # bits of a perceptual hash
 _BLOCKS = (11, 11, 11, 11, 10, 10)  # bits, together 64
 _NEIGHBOURS = 16
 _LEAST_CORRELATION = 0.99
+_BY_NATURE = 0.2  # of the images of a class
 _AT_ONCE = 256  # pairs
 
 
@@ -28,6 +29,14 @@ def near_pairs(hashes: NDArray[np.uint64], images: Indexable, rows: NDArray[np.i
     chunks = (rows[candidates[at : at + _AT_ONCE]] for at in range(0, len(candidates), _AT_ONCE))
     is_near = [_correlations(images, chunk) for chunk in chunks]
     return candidates[np.concatenate([np.empty(0), *is_near]) >= _LEAST_CORRELATION]
+
+
+def taken_for_copies(pairs: Pairs, labels: NDArray[np.int64]) -> tuple[Pairs, list[int]]:
+    """Those pairs neither of whose images is of a class that looks like this: in which more than a fifth of the images
+    look like another one, as with a camera that stands still. And these classes."""
+    involved = np.bincount(labels[np.unique(pairs)], minlength=1)
+    alike = np.flatnonzero(involved > _BY_NATURE * np.bincount(labels, minlength=len(involved))[: len(involved)])
+    return pairs[~np.isin(labels[pairs], alike).any(axis=1)], alike.tolist()
 
 
 def close_hashes(hashes: NDArray[np.uint64]) -> Pairs:

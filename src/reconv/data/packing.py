@@ -19,7 +19,7 @@ from reconv.data.files import FilesSource
 from reconv.data.fingerprints import channel_statistics, means_and_deviation
 from reconv.data.found import Found, decoded_files, published
 from reconv.data.gate.examined import Examined
-from reconv.data.near import Pairs, near_pairs
+from reconv.data.near import Pairs, near_pairs, taken_for_copies
 from reconv.data.shards import write_images
 from reconv.data.sources import source_of, verify_raw
 from reconv.data.splitting import stratified_choice, units_of
@@ -51,9 +51,11 @@ def prepare(
         found = decoded_files(source, params, raw, state, decode, say)
     else:
         found = published(raw, raw_source, params.seed)
-    near = _near(found)
+    labels = found.known["label"].to_numpy(np.int64)
+    near, alike = taken_for_copies(_near(found), labels)
     splits = _splits(found, near, params, class_names)
-    findings = gate.check(_examined(found, near, splits, class_names), params)
+    alike_classes = tuple(class_names[label] for label in alike)
+    findings = gate.check(_examined(found, near, alike_classes, splits, class_names), params)
     _write(prepared, found, splits, findings)
 
     report = DataReport(images_per_class=_counts(found.known["label"], splits, class_names), findings=findings)
@@ -97,7 +99,9 @@ def _splits(found: Found, near: Pairs, params: DataParams, class_names: tuple[st
     return splits
 
 
-def _examined(found: Found, near: Pairs, splits: "pd.Series[str]", class_names: tuple[str, ...]) -> Examined:
+def _examined(
+    found: Found, near: Pairs, alike_classes: tuple[str, ...], splits: "pd.Series[str]", class_names: tuple[str, ...]
+) -> Examined:
     height, width, channels = found.shape
     mean_NC, deviation = means_and_deviation(found.fingerprints, height * width, channels)
     images = found.known.drop(columns=["split", "label"]).assign(
@@ -111,7 +115,7 @@ def _examined(found: Found, near: Pairs, splits: "pd.Series[str]", class_names: 
         colourfulness=np.ptp(mean_NC, axis=1),
     )
     has_splits = bool((found.known["split"] != "").any())
-    return Examined(found.files, images, near, class_names, has_splits, found.is_published)
+    return Examined(found.files, images, near, alike_classes, class_names, has_splits, found.is_published)
 
 
 def _numbered(values: NDArray[np.generic]) -> NDArray[np.int64]:

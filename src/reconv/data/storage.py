@@ -86,7 +86,8 @@ class FolderStorage:
                     yield shown(path.relative_to(self.root))
         except OSError as error:
             raise DataError(
-                f"{shown(folder)} cannot be read ({error.strerror}): correct data.source or the folder's permissions."
+                f"{shown(folder)} cannot be read ({error.strerror}): correct data.source in params.yaml "
+                "or its permissions."
             ) from None
 
 

@@ -36,3 +36,9 @@ def test_classes_that_differ_in_case_alone_are_said(data: DataParams) -> None:
     what = examined(**{"class": {row: ("Cat", "cat")[row % 2] for row in range(120)}})
 
     assert list(found(dataclasses.replace(what, class_names=("Cat", "cat")), data)) == ["alike classes"]
+
+
+def test_classes_whose_images_look_alike_by_nature_are_said(data: DataParams) -> None:
+    what = dataclasses.replace(examined(), alike_classes=("cat",))
+
+    assert "many images look alike in cat, as with a camera" in found(what, data)["classes of look-alikes"].text

@@ -20,7 +20,9 @@ class Examined:
     number, the same for the same pixels), group (a number, -1 for none), height and width of the file, is_grey,
     brightness, contrast and colourfulness of the pixels (0 to 255)."""
     near: Pairs
-    """Positions in `images` of such that look alike and have not the same pixels."""
+    """Positions in `images` of such that look alike, as copies do, and have not the same pixels."""
+    alike_classes: tuple[str, ...]
+    """Classes whose images look alike by nature, so that none of them is in `near`."""
     class_names: tuple[str, ...]
     has_splits: bool
     """The source came with splits of its own."""
