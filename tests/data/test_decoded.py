@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from reconv.data import decoded as module
-from reconv.data import decoders
+from reconv.data import decoders, processes
 from reconv.data.archives import ArchiveStorage
 from reconv.data.decoded import DecodedImages
 from reconv.data.decoders import decode_locally
@@ -213,9 +213,9 @@ def test_processes_decode_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch, kin
 def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [put(value) for value in range(20)]
     monkeypatch.setattr(decoders, "_FEW_IMAGES", 10)
-    monkeypatch.setattr(decoders, "_open", os.abort)
+    monkeypatch.setattr(processes, "_begin", os.abort)
 
-    with pytest.raises(DataError, match="a process that decoded images died"):
+    with pytest.raises(DataError, match="a process that read images died"):
         add(names, lambda *_: None)
 
 

@@ -24,6 +24,7 @@ from reconv.data import storage
 from reconv.data.sources import fetch
 from reconv.errors import DataError
 from reconv.params import DataParams
+from reconv.places import STATE
 
 PER_CLASS = 4
 NOBODY = 65534
@@ -133,7 +134,7 @@ def tree() -> dict[str, tuple[int, int, int]]:
     found = {}
     for folder, _, names in os.walk(Path.cwd().parent):
         for path in (Path(folder, name) for name in names):
-            if not any(path.is_relative_to(output.absolute()) for output in (RAW, PREPARED, DECODED)):
+            if not any(path.is_relative_to(output.absolute()) for output in (RAW, PREPARED, DECODED, STATE)):
                 status = path.lstat()
                 found[str(path)] = status.st_mode, status.st_size, status.st_mtime_ns
     return found

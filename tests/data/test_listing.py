@@ -1,11 +1,10 @@
-import io
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from reconv.data.listing import Listing, inspect, list_folder, list_table
+from reconv.data.listing import Listing, list_folder, list_table
 from reconv.data.storage import FolderStorage
 from reconv.errors import DataError
 
@@ -111,25 +110,3 @@ def test_images_of_a_table_may_have_groups() -> None:
 def test_a_group_that_is_no_column_is_refused() -> None:
     with pytest.raises(DataError, match="must have one named patient"):
         list_table(pd.DataFrame({"path": ["1.png", "2.png"], "label": ["a", "b"]}), "t.csv", "patient")
-
-
-def test_what_is_wrong_with_a_file_is_said_and_the_others_go_on() -> None:
-    put("images/good.png")
-    put("images/empty.png", b"")
-    put("images/html.png", b"<html>")
-    buffer = io.BytesIO()
-    Image.new("RGB", (5, 3)).save(buffer, "JPEG")
-    put("images/wrong-name.png", buffer.getvalue())
-
-    good, empty, html, jpeg, gone = inspect(
-        FolderStorage(Path("images")), ["good.png", "empty.png", "html.png", "wrong-name.png", "gone.png"]
-    )
-
-    assert (good.problem, jpeg.problem) == ("", "")
-    assert good.header is not None
-    assert (good.header.is_grey, len(good.sha256)) == (True, 64)
-    assert jpeg.header is not None
-    assert (jpeg.header.height, jpeg.header.width, jpeg.header.is_grey) == (3, 5, False)
-    assert empty.problem.startswith("has 0 bytes")
-    assert html.problem == "cannot be decoded (no format that is read)"
-    assert gone.problem == "cannot be read (No such file or directory)"

@@ -9,7 +9,7 @@ from reconv.artifacts import RawSource
 from reconv.data.files import FilesSource
 from reconv.data.sources import SOURCES, fetch, source_of, verify_raw
 from reconv.errors import DataError, ParamsError
-from reconv.places import DOWNLOADS
+from reconv.places import STATE
 
 RAW = Path("data/raw")
 
@@ -55,7 +55,7 @@ def test_unknown_source_lists_the_known_ones(spec: str) -> None:
 
 
 def test_folder_may_be_in_the_home_folder() -> None:
-    assert source_of("folder:~/images", None) == FilesSource("folder", str(Path.home() / "images"), None, DOWNLOADS)
+    assert source_of("folder:~/images", None) == FilesSource("folder", str(Path.home() / "images"), None, STATE)
 
 
 def test_what_was_fetched_matches_its_index(published: CountingSource) -> None:

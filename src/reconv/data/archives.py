@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from reconv.data import storage
-from reconv.data.storage import check_size, shown, visible
+from reconv.data.storage import check_size, shown, stamp_of, visible
 from reconv.errors import DataError, ImageError
 
 _TAR_BLOCK = 512
@@ -24,11 +24,12 @@ class ArchiveStorage:
     """A compressed tar file is unpacked once, to a temporary file, so that any member can be read without all before
     it."""
 
-    parallel_reads = storage.FolderStorage.parallel_reads
+    num_threads = 1
 
     def __init__(self, path: Path, name: str = "") -> None:
         """`name` is what messages call it, if that is not its path."""
         self._name = where = name or str(path)
+        self._stamp = stamp_of(path) if path.exists() else ""
         with ExitStack() as opened:
             try:
                 self._plain = _unpacked(path, where, opened)
@@ -56,6 +57,10 @@ class ArchiveStorage:
 
     def names(self) -> list[str]:
         return self._names
+
+    def stamp(self, _: str) -> str:
+        """Of the archive."""
+        return self._stamp
 
     def read(self, name: str) -> bytes:
         if name not in self._members:

@@ -1,15 +1,9 @@
-"""Files -> pixels in a file, in a process per core. Called by decoded; each process imports this and little more."""
+"""Files -> pixels in a file. Called by decoded; decoding processes import this and little more."""
 
 import hashlib
-import multiprocessing
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +11,7 @@ from numpy.typing import NDArray
 
 from reconv.data.decoding import Conversion, decode
 from reconv.data.fingerprints import FINGERPRINT, fingerprints
+from reconv.data.processes import spread
 from reconv.data.storage import Storage
 from reconv.errors import DataError, ImageError
 
@@ -26,7 +21,6 @@ Sums = NDArray[np.bytes_]
 
 _FEW_IMAGES = 400
 _LIST_AGAIN = "run `dvc repro --force fetch`"
-_AHEAD = 4  # chunks that wait for each process
 
 
 @dataclass(frozen=True)
@@ -62,54 +56,15 @@ class DecodeChunks(Protocol):
 def decode_locally(
     storage: Storage, conversion: Conversion, chunks: Iterable[Chunk], num_images: int, pixels: Path
 ) -> Iterator[Outcome]:
-    """In a process per core, since Pillow decodes JPEGs within the interpreter's lock: two threads are 1.3 times as
-    fast as one, two processes twice. Few images in this one: to start processes takes as long as to decode those."""
-    arguments = storage, conversion, pixels
+    """In a process per core; few images in this one: to start processes takes as long as to decode those."""
+    shared = storage, conversion, pixels
     if num_images < _FEW_IMAGES:
-        for chunk in chunks:
-            yield _decode_into(*arguments, chunk)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(mp_context=spawn, initializer=_open, initargs=arguments)
-    try:
-        waiting: deque[Future[Outcome]] = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(_decode_here, chunk))
-            if len(waiting) >= _AHEAD * (os.cpu_count() or 1):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise DataError(
-            "a process that decoded images died, probably for want of memory: free some and run the same command."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+        return (_decode_into(shared, chunk) for chunk in chunks)
+    return spread(_decode_into, shared, chunks)
 
 
-_opened: tuple[Storage, Conversion, Path]
-"""Of a decoding process."""
-
-
-def _open(storage: Storage, conversion: Conversion, pixels: Path) -> None:
-    global _opened  # noqa: PLW0603
-    _opened = storage, conversion, pixels
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for images for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _decode_here(chunk: Chunk) -> Outcome:
-    return _decode_into(*_opened, chunk)
-
-
-def _decode_into(storage: Storage, conversion: Conversion, pixels: Path, chunk: Chunk) -> Outcome:
+def _decode_into(shared: tuple[Storage, Conversion, Path], chunk: Chunk) -> Outcome:
+    storage, conversion, pixels = shared
     images, outcome = decode_chunk(storage, conversion, chunk)
     write_rows(pixels, chunk.row, images)
     return outcome

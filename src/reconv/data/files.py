@@ -9,7 +9,8 @@ from typing import Literal
 import pandas as pd
 
 from reconv.data.archives import ArchiveStorage
-from reconv.data.listing import Inspected, Listing, inspect, list_folder, list_table
+from reconv.data.inspecting import inspect
+from reconv.data.listing import Listing, list_folder, list_table
 from reconv.data.remote import RemoteStorage, is_url, parent_of
 from reconv.data.storage import FolderStorage, Storage
 from reconv.errors import DataError, ImageError
@@ -27,8 +28,12 @@ class FilesSource:
     """Of the folder, the table or the archive: a path or a URL."""
     group: str | None
     """A column of the table."""
-    downloads: Path
-    """Where copies of what lies behind URLs are."""
+    state: Path
+    """Where copies of what lies behind URLs are, and what was found out about files; it may be deleted."""
+
+    @property
+    def downloads(self) -> Path:
+        return self.state / "downloads"
 
     def storage(self, is_fresh: bool = False) -> Storage:
         """With `is_fresh` copies of remote files are compared with these.
@@ -54,7 +59,9 @@ class FilesSource:
         """
         with self.storage(is_fresh=True) as storage:
             listing = self._listing(storage)
-            return listing.class_names, _as_table(listing, inspect(storage, listing.paths))
+            known = {"path": listing.paths, "label": listing.labels, "split": listing.splits, "group": listing.groups}
+            inspected = inspect(storage, listing.paths, self.state / "inspected", self.location)
+            return listing.class_names, pd.DataFrame(known).join(inspected)
 
     def _listing(self, storage: Storage) -> Listing:
         where = self.location
@@ -108,20 +115,3 @@ def _read_table(content: bytes, where: str) -> pd.DataFrame:
     except Exception as error:  # of many kinds: KeyError, TypeError and Arrow's own
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{where} cannot be read as a table ({reason}): repair it.") from None
-
-
-def _as_table(listing: Listing, inspected: list[Inspected]) -> pd.DataFrame:
-    headers = [one.header for one in inspected]
-    return pd.DataFrame(
-        {
-            "path": listing.paths,
-            "label": listing.labels,
-            "split": listing.splits,
-            "group": listing.groups,
-            "sha256": [one.sha256 for one in inspected],
-            "height": [header.height if header else 0 for header in headers],
-            "width": [header.width if header else 0 for header in headers],
-            "grey": [bool(header and header.is_grey) for header in headers],
-            "problem": [one.problem for one in inspected],
-        }
-    )

@@ -3,9 +3,7 @@
 N files.
 """
 
-import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.data.decoding import SUFFIXES, Header, read_header
+from reconv.data.decoding import SUFFIXES
 from reconv.data.storage import Storage
-from reconv.errors import DataError, ImageError
+from reconv.errors import DataError
 
 _SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"} | {
     name: name for name in ("validation", "test")
@@ -107,36 +105,6 @@ def list_table(table: pd.DataFrame, where: str, group: str | None) -> Listing:
     return Listing(
         tuple(names), tuple(plain["path"]), plain["label"].map(number).to_numpy(np.int64), tuple(splits), tuple(groups)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What the bytes of a file say."""
-
-    sha256: str
-    """Empty where it cannot be read."""
-    header: Header | None
-    problem: str
-    """Why it is no image that can be used, as far as its header tells; empty if it is."""
-
-
-def inspect(storage: Storage, paths: Sequence[str]) -> list[Inspected]:
-    """Read every file once, several at a time."""
-
-    def of_one(path: str) -> Inspected:
-        sha256 = ""
-        try:
-            content = storage.read(path)
-            sha256 = hashlib.sha256(content).hexdigest()
-            return Inspected(sha256, read_header(content), "")
-        except ImageError as error:
-            return Inspected(sha256, None, str(error))
-
-    inspected: list[Inspected] = []
-    with ThreadPoolExecutor(storage.parallel_reads) as pool:  # files are read and hashed outside the interpreter's lock
-        for start in range(0, len(paths), _WINDOW):  # a million at once would wait in memory, 1 kB each
-            inspected += pool.map(of_one, paths[start : start + _WINDOW])
-    return inspected
 
 
 def is_named_like_an_image(name: str) -> bool:

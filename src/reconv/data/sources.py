@@ -20,7 +20,7 @@ from reconv.data.remote import is_url, refuse_unusable
 from reconv.data.torchvision_sets import TorchvisionSource
 from reconv.errors import DataError, ParamsError
 from reconv.files import sha256_of_file, write_array, write_parquet
-from reconv.places import DOWNLOADS
+from reconv.places import STATE
 
 Say = Callable[[str], None]
 
@@ -60,8 +60,8 @@ SOURCES: dict[str, PublishedSource] = {
 }
 
 
-def source_of(spec: str, group: str | None, downloads: Path = DOWNLOADS) -> PublishedSource | FilesSource:
-    """The source that `data.source` names; `group` is data.group, `downloads` the folder for copies of remote files.
+def source_of(spec: str, group: str | None, state: Path = STATE) -> PublishedSource | FilesSource:
+    """The source that `data.source` names; `group` is data.group, `state` the folder for what may be made again.
 
     Raises:
         ParamsError: no such name, or a URL that cannot be used.
@@ -71,8 +71,8 @@ def source_of(spec: str, group: str | None, downloads: Path = DOWNLOADS) -> Publ
         if location and kind == known:
             if is_url(location):
                 refuse_unusable(location, is_folder=kind == "folder")
-                return FilesSource(known, location, group, downloads)
-            return FilesSource(known, str(Path(location).expanduser()), group, downloads)
+                return FilesSource(known, location, group, state)
+            return FilesSource(known, str(Path(location).expanduser()), group, state)
     if spec not in SOURCES:
         kinds = ", ".join(f"{known}:PATH" for known in get_args(Kind))
         raise ParamsError(

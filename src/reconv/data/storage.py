@@ -7,6 +7,7 @@ A name is a path relative to the root, with "/" whatever the system; none leads 
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol, Self
@@ -14,14 +15,15 @@ from typing import Protocol, Self
 from reconv.errors import DataError, ImageError
 
 MAX_FILE_BYTES = 200 * 2**20
+_TOO_NEW_NS = 2 * 10**9
 _ESCAPE = re.compile(r"\\(?:x([89a-f][0-9a-f])|\\)")
 
 
 class Storage(Protocol):
     """To be used in a `with` statement, which closes it. Pickled, it is opened anew where it arrives."""
 
-    parallel_reads: int
-    """So many at a time are worth it."""
+    num_threads: int
+    """So many that wait for others make reading faster; 1 where reading is this machine's own work."""
 
     def __enter__(self) -> Self: ...
 
@@ -42,13 +44,17 @@ class Storage(Protocol):
             DataError: it changes meanwhile, or what holds it cannot be reached.
         """
 
+    def stamp(self, name: str) -> str:
+        """What is another one as soon as the file's content is; empty where that cannot be known without reading it."""
+
 
 class FolderStorage:
-    parallel_reads = (os.cpu_count() or 1) + 4
+    num_threads = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._resolved = root.resolve()
+        self._is_within: dict[Path, bool] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +74,20 @@ class FolderStorage:
         except (OSError, ValueError) as error:  # the latter of a name with a zero byte
             raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
+    def stamp(self, name: str) -> str:
+        try:
+            return stamp_of(self.root / on_disk(name))
+        except (OSError, ValueError):
+            return ""
+
     def _leads_out(self, path: Path) -> bool:
-        return not Path(os.path.realpath(path)).is_relative_to(self._resolved)
+        """What is no link is where its folder is, and that is looked up once."""
+        if path.is_symlink():
+            return not Path(os.path.realpath(path)).is_relative_to(self._resolved)
+        folder = path.parent
+        if folder not in self._is_within:
+            self._is_within[folder] = Path(os.path.realpath(folder)).is_relative_to(self._resolved)
+        return not self._is_within[folder]
 
     def _files(self, folder: Path) -> Iterator[str]:
         """Whatever is no folder: what is no file either is refused when it is read, not left out unseen. A link to a
@@ -109,6 +127,14 @@ def read_file(path: Path, name: str) -> bytes:
     if (len(content), after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise DataError(f"{name} changed while it was read: wait until it is written, then run the same command.")
     return content
+
+
+def stamp_of(path: Path) -> str:
+    """Size, times and number of a file. Empty of a file so new that one more change may not show in its times."""
+    about = path.stat()
+    if time.time_ns() - about.st_mtime_ns < _TOO_NEW_NS:
+        return ""
+    return f"{about.st_size}-{about.st_mtime_ns}-{about.st_ctime_ns}-{about.st_ino}"
 
 
 def check_size(size: int) -> None:
