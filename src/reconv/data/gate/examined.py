@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ def finding(
     kind: str, severity: Severity, text: str, rows: pd.DataFrame, notes: Iterable[str] = (), is_pictured: bool = True
 ) -> DataFinding:
     """About those images or files, in this order, each with what there is to say of it."""
-    paths, said = rows["path"].iloc[:_MAX_NAMED], [*notes][:_MAX_NAMED]
+    paths, said = rows["path"].iloc[:_MAX_NAMED], [*islice(notes, _MAX_NAMED)]
     names = [f"{printable(path)} {note}".rstrip() for path, note in zip(paths, said or [""] * len(paths), strict=True)]
     pictured = rows[:_MAX_PICTURED] if is_pictured and "index" in rows else rows[:0]
     places = zip(names, pictured.get("split", ()), pictured.get("index", ()), strict=False)

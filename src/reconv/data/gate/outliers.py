@@ -1,6 +1,6 @@
 """Images unlike the rest: in size, in colour, or with nothing to see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from reconv.data.gate.examined import Examined, finding, remark
 
 _FAR = 6.0  # times the median distance from the median; a normal distribution has 1 of 19,000 beyond
 _RARE = 0.05  # of all images; what is more frequent is a kind of its own, not an outlier
+_COLOURS = ("brightness", "contrast", "colourfulness")
 _LEAST_FAR = {"size": 1.0, "shape": 0.5, "brightness": 40.0, "contrast": 30.0, "colourfulness": 40.0}
 """Nearer is ordinary, however alike the rest is: half or twice as large, 1.4 times as wide, of values up to 255."""
 
@@ -21,14 +22,12 @@ def outlier_findings(examined: Examined, image_size: int) -> Iterator[DataFindin
         yield finding("blank images", "warning", f"{len(blank):,} images have a single colour.", blank)
     if not examined.is_published:
         yield from _small(images, image_size)
-        size = (images["height"] * images["width"]).map(np.log2) / 2
-        shape = (images["width"] / images["height"]).map(np.log2)
-        notes = "is " + images["height"].astype(str) + " x " + images["width"].astype(str)
-        yield from _far(images, {"size": size, "shape": shape}, "size", notes)
+        height, width = (pd.Series(np.log2(images[side].to_numpy()), images.index) for side in ("height", "width"))
+        far = _far({"size": (height + width) / 2, "shape": width - height})
+        yield from _unusual(images, far, "size", _sizes(images.loc[far]))
     shown = images.drop(blank.index)
-    names = ("brightness", "contrast", "colourfulness")
-    values = ", ".join(names) + " " + shown[list(names)].round().astype(int).astype(str).agg(", ".join, axis=1)
-    yield from _far(shown, {name: shown[name] for name in names}, "colour", values)
+    far = _far({name: shown[name] for name in _COLOURS})
+    yield from _unusual(shown, far, "colour", _colours(shown.loc[far]))
     grey = shown[shown["is_grey"]]
     if 0 < len(grey) <= _RARE * len(shown):
         yield finding("grey images", "warning", f"{len(grey):,} of {len(shown):,} images are grey, the rest not.", grey)
@@ -43,24 +42,31 @@ def _small(images: pd.DataFrame, image_size: int) -> Iterator[DataFinding]:
     if len(small) >= len(images) / 2:
         yield remark("small images", "warning", text)
     elif len(small):
-        notes = "is " + small["height"].astype(str) + " x " + small["width"].astype(str)
-        yield finding("small images", "warning", text, small, notes, is_pictured=False)
+        yield finding("small images", "warning", text, small, _sizes(small), is_pictured=False)
 
 
-def _far(
-    images: pd.DataFrame, values: dict[str, "pd.Series[float]"], what: str, notes: "pd.Series[str]"
-) -> Iterator[DataFinding]:
-    """Those far from the median in one of the `values`, the farthest first."""
-    if images.empty:
-        return
-    how_far = pd.concat([_distance(of_all, _LEAST_FAR[name]) for name, of_all in values.items()], axis=1).max(axis=1)
-    far = how_far[how_far > 1].sort_values(ascending=False, kind="stable").index
+def _unusual(images: pd.DataFrame, far: pd.Index, what: str, notes: Iterable[str]) -> Iterator[DataFinding]:
     if 0 < len(far) <= _RARE * len(images):
         text = f"{len(far):,} images differ in {what} from the rest."
-        yield finding(f"unusual {what}", "warning", text, images.loc[far], notes[far])
+        yield finding(f"unusual {what}", "warning", text, images.loc[far], notes)
+
+
+def _far(values: dict[str, "pd.Series[float]"]) -> pd.Index:
+    """Those far from the median in one of the `values`, the farthest first."""
+    how_far = pd.concat([_distance(of_all, _LEAST_FAR[name]) for name, of_all in values.items()], axis=1).max(axis=1)
+    return how_far[how_far > 1].sort_values(ascending=False, kind="stable").index
 
 
 def _distance(values: "pd.Series[float]", least: float) -> "pd.Series[float]":
     """From the median, in units of what is far."""
     from_median = (values - values.median()).abs()
     return from_median / max(_FAR * float(from_median.median()), least)
+
+
+def _sizes(images: pd.DataFrame) -> Iterator[str]:
+    return (f"is {height} x {width}" for height, width in zip(images["height"], images["width"], strict=True))
+
+
+def _colours(images: pd.DataFrame) -> Iterator[str]:
+    values = zip(*(images[name] for name in _COLOURS), strict=True)
+    return (", ".join(f"{name} {value:.0f}" for name, value in zip(_COLOURS, row, strict=True)) for row in values)
