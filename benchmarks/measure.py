@@ -36,7 +36,7 @@ class Row:
     unit: str
     contender: str
     values: Sequence[float]
-    """One per repeat."""
+    """One per repeat; none of a contender that could not run, of which `note` says why."""
     ratio: float | None = None
     """How many times better reconv is than this contender: the median over interleaved pairs."""
     bar: str = ""
@@ -248,19 +248,17 @@ def save(name: str, title: str, rows: list[Row]) -> None:
         "title": title,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
-        "rows": [
-            {
-                **asdict(row),
-                "values": list(row.values),
-                "median": row.median,
-                "minimum": min(row.values),
-                "maximum": max(row.values),
-            }
-            for row in rows
-        ],
+        "rows": [recorded(row) for row in rows],
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "README.md").write_text(_page(), encoding="utf-8")
+
+
+def recorded(row: Row) -> dict[str, Any]:
+    """As it stands in results/NAME.json."""
+    summaries = {"median": statistics.median, "minimum": min, "maximum": max}
+    summary = {name: of(row.values) if row.values else None for name, of in summaries.items()}
+    return {**asdict(row), "values": list(row.values), **summary}
 
 
 def _page() -> str:
@@ -283,7 +281,7 @@ def _page() -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a markdown table."""
+    """Rows, each as `recorded`, as a markdown table."""
     lines = [
         "| quantity | contender | median | minimum | maximum | repeats | reconv is better by | asked | |",
         "|---|---|---:|---:|---:|---:|---:|---|---|",
@@ -296,7 +294,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _figure(value: float, unit: str) -> str:
+def _figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
     if unit == "%":
         return f"{value:.2f} %"
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2

@@ -1,10 +1,14 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks.measure import Row, interleaved, ratio, run_command, table
+from benchmarks import image_peers
+from benchmarks.measure import Row, interleaved, ratio, recorded, run_command, table
+from benchmarks.peers.image_loading import report_epochs
 
 
 def recorder(name: str, order: list[str]) -> Callable[[], float]:
@@ -57,10 +61,58 @@ def test_a_command_that_fails_is_an_error_with_what_it_said() -> None:
 
 def test_the_table_has_a_line_per_row() -> None:
     row = Row("speed", "images/s", "reconv", [1000.0, 3000.0, 2000.0], ratio=4.567, bar=">= 4.5 x")
-    written = {**vars(row), "median": row.median, "minimum": 1000.0, "maximum": 3000.0}
 
-    text = table([json.loads(json.dumps(written))])
+    text = table([json.loads(json.dumps(recorded(row)))])
 
     assert text.splitlines()[-1] == (
         "| speed | reconv | 2,000 images/s | 1,000 images/s | 3,000 images/s | 3 | 4.57 x | >= 4.5 x |  |"
     )
+
+
+def test_a_contender_that_could_not_run_is_a_line_without_figures() -> None:
+    text = table([recorded(Row("speed", "images/s", "peer", [], note="not installed"))])
+
+    assert text.splitlines()[-1] == "| speed | peer |  |  |  | 0 |  |  | not installed |"
+
+
+def test_peers_whose_packages_cannot_be_installed_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image_peers, "_PACKAGES", tmp_path / "packages")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # no uv beside it
+    image_peers.are_installed.cache_clear()
+
+    assert not image_peers.are_installed()
+    assert "could not be installed" in capfd.readouterr().err
+    image_peers.are_installed.cache_clear()
+
+
+@pytest.mark.parametrize("script", ["pipeline/prepare.py", "benchmarks/peers/reconv_prepare.py"])
+def test_a_decoding_process_that_reads_the_script_imports_nothing_for_it(script: str) -> None:
+    read = f"import json, runpy, sys; runpy.run_path({script!r}, run_name='__mp_main__')"
+
+    ran = run_command(python(f"{read}; print(json.dumps({{'packages': list(sys.modules)}}))"))
+
+    imported = {name.split(".")[0] for name in ran.reports[0]["packages"]}
+    assert "runpy" in imported
+    assert not imported & {"reconv", "benchmarks", "numpy", "torch", "PIL", "pandas"}
+
+
+def test_images_of_an_epoch_are_counted_whatever_its_batches_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    def batches(epoch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(torch.zeros(count, 8, 8, 3), torch.zeros(count)) for count in (5, 5, 1 + epoch)]
+
+    report_epochs(batches, epochs=2)
+
+    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
+    assert [report["images"] for report in reports] == [11, 12]
+    assert all(report["shape"] == [8, 8, 3] and report["images_per_second"] > 0 for report in reports)
+
+
+def test_a_peer_that_did_not_run_says_so_and_one_that_did_is_compared() -> None:
+    values = {"reconv": [30.0, 40.0], "one": [10.0, 20.0]}
+
+    one, other = (image_peers.against("speed", name, values) for name in ("one", "other"))
+
+    assert (one.ratio, one.values) == (2.5, [10.0, 20.0])
+    assert (other.ratio, other.values, other.note) == (None, [], "not installed")
