@@ -17,6 +17,7 @@ BENCHMARKS = (
     "verdict",
     "report",
     "own_images",
+    "loaders",
     "gpu",
 )
 

@@ -9,6 +9,8 @@ import torch
 from benchmarks import image_peers
 from benchmarks.measure import Row, interleaved, ratio, recorded, run_command, table
 from benchmarks.peers.image_loading import report_epochs
+from benchmarks.photographs import generate
+from reconv.artifacts import Manifest
 
 
 def recorder(name: str, order: list[str]) -> Callable[[], float]:
@@ -107,6 +109,20 @@ def test_images_of_an_epoch_are_counted_whatever_its_batches_hold(capsys: pytest
     reports = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
     assert [report["images"] for report in reports] == [11, 12]
     assert all(report["shape"] == [8, 8, 3] and report["images_per_second"] > 0 for report in reports)
+
+
+@pytest.mark.slow
+def test_ours_prepares_and_loads_what_a_folder_holds(tmp_path: Path) -> None:
+    for index in range(40):
+        generate(tmp_path / "images", index)
+
+    first, again = (
+        image_peers.run_peer(["reconv_batches"], tmp_path / "images", tmp_path / "work", epochs) for epochs in (1, 2)
+    )
+
+    counts = Manifest.load(tmp_path / "work" / "output" / "prepared" / "manifest.json").counts
+    assert [report["images"] for report in first.reports + again.reports] == 3 * [counts["train"]]
+    assert (first.reports[0]["shape"], first.reports[0]["dtype"]) == ([64, 64, 3], "torch.uint8")
 
 
 def test_a_peer_that_did_not_run_says_so_and_one_that_did_is_compared() -> None:
