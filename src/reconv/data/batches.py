@@ -29,9 +29,17 @@ class Resident:
         self.labels_N = torch.from_numpy(split.labels).to(device)
         self._images = split.images
         self._resident: Tensor | None = None
-        in_one = not isinstance(split.images, PackedImages) or len(split.images.arrays) == 1
-        if in_one if device.type == "cpu" else _fits(split.images.shape, device):
-            self._resident = torch.from_numpy(split.images[:]).to(device)
+        arrays = split.images.arrays if isinstance(split.images, PackedImages) else [split.images]
+        if device.type == "cpu" and len(arrays) == 1:
+            self._resident = torch.from_numpy(arrays[0])
+        elif device.type != "cpu" and _fits(split.images.shape, device):
+            self._resident = torch.empty(split.images.shape, dtype=torch.uint8, device=device)
+            start = 0
+            for array in arrays:  # one after the other: all of them at once might not fit into memory
+                self._resident[start : start + len(array)] = torch.from_numpy(array).to(device)
+                start += len(array)
+        elif isinstance(split.images, PackedImages):
+            split.images.expect_random_order()
 
     def __len__(self) -> int:
         return len(self.labels_N)
