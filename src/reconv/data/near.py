@@ -13,7 +13,7 @@ from reconv.data.shards import Indexable
 Pairs = NDArray[np.int64]
 """(P, 2): positions of two images, the smaller first."""
 
-_MAX_DISTANCE = 3  # bits of a perceptual hash
+_MAX_DISTANCE = 8  # bits of a perceptual hash
 _BLOCKS = (11, 11, 11, 11, 10, 10)  # bits, together 64
 _NEIGHBOURS = 16
 _LEAST_CORRELATION = 0.99
@@ -22,9 +22,12 @@ _AT_ONCE = 256  # pairs
 
 
 def near_pairs(hashes: NDArray[np.uint64], images: Indexable, rows: NDArray[np.int64]) -> Pairs:
-    """Pairs among `images[rows]` (N) that differ as a picture does from itself, saved anew: their hashes in at most 3
-    bits, and their pixels correlate by at least 0.99, whatever brightness and contrast. Images of a single colour are
-    like none."""
+    """Pairs among `images[rows]` (N) that differ as a picture does from itself, saved anew: their hashes are close, and
+    their pixels correlate by at least 0.99, whatever brightness and contrast. Images of a single colour are like none.
+
+    Of drawings saved as JPEG of quality 60, whose plain areas leave many bits of the hash to chance, a third differs in
+    more than 3 bits from itself.
+    """
     candidates = close_hashes(hashes)
     chunks = (rows[candidates[at : at + _AT_ONCE]] for at in range(0, len(candidates), _AT_ONCE))
     is_near = [_correlations(images, chunk) for chunk in chunks]
@@ -40,12 +43,12 @@ def taken_for_copies(pairs: Pairs, labels: NDArray[np.int64]) -> tuple[Pairs, li
 
 
 def close_hashes(hashes: NDArray[np.uint64]) -> Pairs:
-    """Pairs that differ in at most 3 of 64 bits, sorted.
+    """Pairs that differ in few of 64 bits, sorted: all of up to 3 bits, some of up to 8.
 
-    Of six blocks of bits, three are equal in such a pair: sorted by each three of them, it stands side by side (Manku,
-    Jain and Sarma, "Detecting near-duplicates for web crawling", 2007). Where more than 16 have the three in common,
-    each is compared with the 16 after it, so that time grows with N alone; who is like many is still found to be like
-    some.
+    Of six blocks of bits, three are equal in a pair that differs in 3: sorted by each three of them, it stands side by
+    side (Manku, Jain and Sarma, "Detecting near-duplicates for web crawling", 2007). Where more than 16 have the three
+    in common, each is compared with the 16 after it, so that time grows with N alone; who is like many is still found
+    to be like some.
     """
     found = [np.empty((0, 2), np.int64)]
     ordered = np.argsort(hashes, kind="stable")

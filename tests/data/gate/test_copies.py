@@ -18,13 +18,13 @@ def test_the_same_pixels_in_two_classes_come_first(data: DataParams) -> None:
 def test_copies_of_one_class_and_split_are_duplicates_alone(data: DataParams) -> None:
     finding = found(examined(content={2: 0, 4: 0}), data)["duplicates"]
 
-    assert finding.text == "2 images have the pixels of another one, and count several times."
+    assert finding.text == "2 images with the pixels of another one, counting several times."
 
 
 def test_look_alikes_are_named_in_pairs_with_their_pictures(data: DataParams) -> None:
     finding = found(examined(near=((2, 8), (4, 6))), data)["look-alikes"]
 
-    assert finding.text.startswith("2 pairs of images of one split look alike")
+    assert finding.text.startswith("2 pairs of look-alikes in one split")
     assert finding.files == ("002.png", "008.png", "004.png", "006.png")
     assert [(one.split, one.index, one.caption) for one in finding.pictures][:2] == [
         ("train", 2, "002.png"),
@@ -43,7 +43,7 @@ def test_look_alikes_of_different_classes_are_conflicting(data: DataParams) -> N
     [
         ({"content": {4: 110}}, "leaking pixels", "2 images have the same pixels as one of another split"),
         ({"group": {4: 7, 110: 7}}, "leaking group", "2 images have the same group as one of another split"),
-        ({"near": ((4, 110),)}, "leaking look-alikes", "1 pairs of images look alike and stand in different splits"),
+        ({"near": ((4, 110),)}, "leaking look-alikes", "1 pair of look-alikes in different splits"),
     ],
 )
 def test_leakage_of_a_given_split_stops_it_unless_it_is_allowed(

@@ -14,7 +14,7 @@ def test_where_most_images_are_small_they_are_not_named_one_by_one(data: DataPar
     finding = found(examined(height=dict.fromkeys(range(120), 50)), data)["small images"]
 
     assert finding.files == ()
-    assert finding.text.startswith("120 of 120 images have a side of less than data.image_size (64) pixels")
+    assert finding.text.startswith("120 of 120 images with a side of less than data.image_size (64) pixels")
 
 
 @pytest.mark.parametrize(

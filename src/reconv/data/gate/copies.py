@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from reconv.artifacts import DataFinding, Severity
-from reconv.data.gate.examined import Examined, finding
+from reconv.data.gate.examined import Examined, counted, finding
 
 
 def copy_findings(examined: Examined, may_leak: bool) -> Iterator[DataFinding]:
@@ -15,11 +15,11 @@ def copy_findings(examined: Examined, may_leak: bool) -> Iterator[DataFinding]:
     images = examined.images
     again = images[images.duplicated("content")]
     if len(again):
-        text = f"{len(again):,} images have the pixels of another one, and count several times."
+        text = f"{counted(len(again))} with the pixels of another one, counting several times."
         yield finding("duplicates", "warning", text, again, is_pictured=False)
     alike = _alike(examined, "split", is_same=True)
     if len(alike):
-        text = f"{len(alike) // 2:,} pairs of images of one split look alike, as if saved anew."
+        text = f"{counted(len(alike) // 2, 'pair')} of look-alikes in one split, as if saved anew."
         yield finding("look-alikes", "warning", text, alike)
 
 
@@ -30,7 +30,7 @@ def _conflicting(examined: Examined) -> Iterator[DataFinding]:
         yield finding("conflicting labels", "warning", text, rows, "is " + rows["class"])
     rows = _alike(examined, "class", is_same=False)
     if len(rows):
-        text = f"{len(rows) // 2:,} pairs of images look alike and are of different classes: at most one is right."
+        text = f"{counted(len(rows) // 2, 'pair')} of look-alikes of different classes: at most one is right."
         yield finding("conflicting look-alikes", "warning", text, rows, "is " + rows["class"])
 
 
@@ -46,7 +46,7 @@ def _leaking(examined: Examined, may_leak: bool) -> Iterator[DataFinding]:
             yield finding(f"leaking {kind}", severity, text, rows, "in " + rows["split"])
     rows = _alike(examined, "split", is_same=False)
     if len(rows):
-        text = f"{len(rows) // 2:,} pairs of images look alike and stand in different splits{remedy}"
+        text = f"{counted(len(rows) // 2, 'pair')} of look-alikes in different splits{remedy}"
         yield finding("leaking look-alikes", severity, text, rows, "in " + rows["split"])
 
 

@@ -57,3 +57,8 @@ def remark(kind: str, severity: Severity, text: str) -> DataFinding:
 def printable(name: str) -> str:
     """A file's name on one line of any terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def counted(number: int, what: str = "image") -> str:
+    """With the plural where it is due."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

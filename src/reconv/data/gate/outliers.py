@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reconv.artifacts import DataFinding
-from reconv.data.gate.examined import Examined, finding, remark
+from reconv.data.gate.examined import Examined, counted, finding, remark
 
 _FAR = 6.0  # times the median distance from the median; a normal distribution has 1 of 19,000 beyond
 _RARE = 0.05  # of all images; what is more frequent is a kind of its own, not an outlier
@@ -19,7 +19,7 @@ def outlier_findings(examined: Examined, image_size: int) -> Iterator[DataFindin
     images = examined.images
     blank = images[images["contrast"] < 1]
     if len(blank):
-        yield finding("blank images", "warning", f"{len(blank):,} images have a single colour.", blank)
+        yield finding("blank images", "warning", f"{counted(len(blank))} of a single colour.", blank)
     if not examined.is_published:
         yield from _small(images, image_size)
         height, width = (pd.Series(np.log2(images[side].to_numpy()), images.index) for side in ("height", "width"))
@@ -30,14 +30,16 @@ def outlier_findings(examined: Examined, image_size: int) -> Iterator[DataFindin
     yield from _unusual(shown, far, "colour", _colours(shown.loc[far]))
     grey = shown[shown["is_grey"]]
     if 0 < len(grey) <= _RARE * len(shown):
-        yield finding("grey images", "warning", f"{len(grey):,} of {len(shown):,} images are grey, the rest not.", grey)
+        yield finding(
+            "grey images", "warning", f"{len(grey):,} of {len(shown):,} images without colours, unlike the rest.", grey
+        )
 
 
 def _small(images: pd.DataFrame, image_size: int) -> Iterator[DataFinding]:
     small = images[images[["height", "width"]].min(axis=1) < image_size]
     text = (
-        f"{len(small):,} of {len(images):,} images have a side of less than data.image_size ({image_size}) pixels "
-        "and are enlarged."
+        f"{len(small):,} of {len(images):,} images with a side of less than data.image_size ({image_size}) pixels, "
+        "to be enlarged."
     )
     if len(small) >= len(images) / 2:
         yield remark("small images", "warning", text)
@@ -47,7 +49,7 @@ def _small(images: pd.DataFrame, image_size: int) -> Iterator[DataFinding]:
 
 def _unusual(images: pd.DataFrame, far: pd.Index, what: str, notes: Iterable[str]) -> Iterator[DataFinding]:
     if 0 < len(far) <= _RARE * len(images):
-        text = f"{len(far):,} images differ in {what} from the rest."
+        text = f"{counted(len(far))} of another {what} than the rest."
         yield finding(f"unusual {what}", "warning", text, images.loc[far], notes)
 
 
