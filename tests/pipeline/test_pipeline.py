@@ -123,7 +123,7 @@ def test_every_run_leads_to_its_inputs_and_every_output_to_its_run(finished, cli
 SERVE = """
 import sys, mlflow, numpy as np
 served = mlflow.pyfunc.load_model(sys.argv[1])
-answer = served.predict(np.load("data/prepared/test-images.npy"))
+answer = served.predict(np.load("data/prepared/test-images-000.npy"))
 assert np.allclose(np.stack(answer["probabilities"]).sum(axis=1), 1)
 answer["class"].to_csv("answer.csv", index=False)
 """

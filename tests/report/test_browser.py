@@ -78,7 +78,7 @@ def test_every_picture_is_shown_with_its_title(browser: Browser, html: Path, siz
     shown = page.eval_on_selector_all(
         ".gallery img", "all => all.map(one => [one.complete && one.naturalWidth, one.clientWidth, one.alt])"
     )
-    assert len(shown) == 3 + 12 + 2 + 6 + 5
+    assert len(shown) == 3 + 12 + 2 + 6 + 5 + 2 + 2
     assert all(natural > 0 and width > 30 and title for natural, width, title in shown)
 
 
