@@ -13,7 +13,7 @@ from reconv.report.page import Contents, render
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
-NUM_FIGURES, NUM_GALLERIES = 11, 5
+NUM_FIGURES, NUM_GALLERIES = 11, 7
 
 
 @pytest.fixture(scope="module")
