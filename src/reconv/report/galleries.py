@@ -56,7 +56,7 @@ def galleries(explanation: Explanation, pictures: Mapping[str, NDArray[Any]]) ->
     if explanation.mistakes:
         found["mistakes"] = Gallery([*pictures["mistakes"]], [_in_words(one) for one in explanation.mistakes], 4, 2)
     if explanation.suspects:
-        titles = [f"{one.label}\nrather {one.suggested} ({one.confidence:.0%})" for one in explanation.suspects]
+        titles = [f"{one.label}\nrather {one.suggested} ({_share(one.confidence)})" for one in explanation.suspects]
         found["suspects"] = Gallery([*pictures["suspects"]], titles, 6, 2)
     return found
 
@@ -122,7 +122,11 @@ def _answers(answers: Sequence[Answer], images_AHWC: Pixels, cams_AHW: NDArray[n
 
 
 def _in_words(answer: Answer) -> str:
-    confidence = ">99.9%" if answer.confidence > 0.999 else f"{answer.confidence:.1%}"
+    confidence = _share(answer.confidence)
     if answer.actual == answer.predicted:
         return f"{answer.actual}\nright ({confidence})"
     return f"{answer.actual}\nnot {answer.predicted} ({confidence})"
+
+
+def _share(confidence: float) -> str:
+    return ">99.9%" if confidence > 0.999 else f"{confidence:.1%}"
