@@ -1,5 +1,7 @@
+import resource
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +14,7 @@ from reconv.files import (
     read_json,
     read_yaml,
     slug,
+    write_at,
     write_csv,
     write_json,
     write_parquet,
@@ -44,6 +47,19 @@ def test_the_file_is_not_there_before_the_block_ends() -> None:
     with atomic(Path("file.txt")) as temporary:
         temporary.write_text("new")
         assert not Path("file.txt").exists()
+
+
+def test_what_a_disk_takes_only_in_part_is_an_error(request: pytest.FixtureRequest) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
+    Path("file").touch()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+
+    write_at(Path("file"), 1_000, np.arange(100, dtype=np.uint8))
+    with pytest.raises(OSError, match="File too large"):
+        write_at(Path("file"), 5_000, np.zeros(10_000, np.uint8))
+
+    assert Path("file").read_bytes()[1_000:1_100] == bytes(range(100))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

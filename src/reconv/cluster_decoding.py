@@ -18,7 +18,7 @@ from reconv.errors import DataError
 from reconv.params import ResourcesParams
 from reconv.training.cluster import cluster_address, ray_session
 
-_BLOCK_CHUNKS = 16
+_BLOCK_CHUNKS = 4
 
 
 def decoder(resources: ResourcesParams) -> DecodeChunks:

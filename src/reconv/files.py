@@ -37,6 +37,13 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_at(path: Path, offset: int, content: "NDArray[Any]") -> None:
+    """Into a file that is there, all of it or an OSError: a full disk takes a part of what is written unbuffered."""
+    with path.open("rb+") as file:
+        file.seek(offset)
+        file.write(content.data)
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

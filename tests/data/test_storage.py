@@ -80,6 +80,27 @@ def test_a_file_above_the_limit_is_not_read(make: Callable[[], Storage], monkeyp
             storage.read("b/2.png")
 
 
+@pytest.mark.parametrize("make", KINDS, ids=IDS)
+def test_whatever_is_expected_is_still_read_or_refused_as_before(make: Callable[[], Storage]) -> None:
+    with make() as storage:
+        storage.expect([*CONTENT, "a", "missing.png", "zero\0byte.png", "n" * 300])
+
+        assert {name: storage.read(name) for name in CONTENT} == CONTENT
+
+
+def test_nothing_is_opened_because_it_is_expected_but_plain_files_of_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = a_folder()
+    Path("secret.png").write_bytes(b"x")
+    Path("root/link.png").symlink_to("../secret.png")
+    os.mkfifo("root/pipe.png")  # to wait for its writer would be to wait for ever
+    advised: list[bytes] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *_: advised.append(os.pread(file, 10, 0)))
+
+    storage.expect(["b/2.png", "link.png", "pipe.png", "a/1.png"])
+
+    assert advised == [b"second", b"first"]
+
+
 def test_a_name_that_leads_out_is_not_read() -> None:
     Path("secret.png").write_bytes(b"x")
 

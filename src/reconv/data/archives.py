@@ -5,7 +5,7 @@ import os
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +57,9 @@ class ArchiveStorage:
 
     def names(self) -> list[str]:
         return self._names
+
+    def expect(self, names: Sequence[str]) -> None:
+        pass
 
     def stamp(self, _: str) -> str:
         """Of the archive."""

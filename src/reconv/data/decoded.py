@@ -21,7 +21,7 @@ from reconv.data.fingerprints import Fingerprints
 from reconv.data.storage import Storage
 from reconv.files import digest_of, read_json, sha256_of_file, write_json
 
-_CHUNK_IMAGES, _CHUNK_BYTES = 16, 2**20
+_CHUNK_IMAGES, _CHUNK_BYTES = 64, 2**20
 _SAVED_BYTES = 32 * 2**20  # of pixels, after which what has been decoded is made safe
 Say = Callable[[int, int], None]
 

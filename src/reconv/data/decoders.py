@@ -14,6 +14,7 @@ from reconv.data.fingerprints import FINGERPRINT, fingerprints
 from reconv.data.processes import spread
 from reconv.data.storage import Storage
 from reconv.errors import DataError, ImageError
+from reconv.files import write_at
 
 RECORD = np.dtype([("sha256", "S32"), ("fingerprint", FINGERPRINT)])
 Sums = NDArray[np.bytes_]
@@ -72,9 +73,7 @@ def _decode_into(shared: tuple[Storage, Conversion, Path], chunk: Chunk) -> Outc
 
 def write_rows(pixels: Path, row: int, images: NDArray[np.uint8]) -> None:
     """From `row` on."""
-    with pixels.open("r+b", buffering=0) as file:
-        file.seek(row * images[0].nbytes)
-        file.write(images.data)
+    write_at(pixels, row * images[0].nbytes, images)
 
 
 def _read(storage: Storage, path: str, sha256: bytes) -> bytes:
@@ -92,6 +91,7 @@ def decode_chunk(storage: Storage, conversion: Conversion, chunk: Chunk) -> tupl
     images = np.zeros((len(chunk.paths), *conversion.shape), np.uint8)
     records = np.zeros(len(chunk.paths), RECORD)
     problems = {}
+    storage.expect(chunk.paths)
     for i, (path, expected) in enumerate(zip(chunk.paths, chunk.sums, strict=True)):
         sha256 = bytes(expected).ljust(32, b"\0")  # numpy cuts zeros at the end
         content = _read(storage, path, sha256)

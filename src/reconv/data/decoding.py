@@ -86,7 +86,7 @@ def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
     with suppress(Exception):  # what a camera wrote may be garbage
         ImageOps.exif_transpose(image, in_place=True)
     has_16_bits = image.mode.startswith("I")  # which Pillow would clip
-    plain = image if has_16_bits else image.convert(mode)
+    plain = image if has_16_bits or image.mode == mode else image.convert(mode)
     if to.resize == "crop":
         resized = ImageOps.fit(plain, size, Image.Resampling.BILINEAR)
     elif to.resize == "pad":
@@ -109,6 +109,6 @@ def _opened(content: bytes) -> Image.Image:
     if image.mode == "F":
         raise ImageError("has pixels of floating point, which have no agreed range: save it with 8 or 16 bits")
     # What follows the head may be the zeros of a download that broke off; Pillow would make them grey.
-    if image.format in _JPEG_FORMATS and image.fp and content.find(_END_OF_JPEG, image.fp.tell()) < 0:
+    if image.format in _JPEG_FORMATS and image.fp and content.rfind(_END_OF_JPEG, image.fp.tell()) < 0:
         raise ImageError("cannot be decoded (its end is missing)")
     return image

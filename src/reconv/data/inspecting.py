@@ -58,6 +58,7 @@ def _read(storage: Storage, paths: "pd.Series[str]") -> pd.DataFrame:
 
 
 def _inspect_all(storage: Storage, paths: Sequence[str]) -> list[_Row]:
+    storage.expect(paths)
     return [_inspect(storage, path) for path in paths]
 
 

@@ -8,13 +8,15 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 from reconv.errors import DataError, ImageError
 
 MAX_FILE_BYTES = 200 * 2**20
+_READ_AHEAD_BYTES = 2**20  # of each file; the system itself goes on from there
 _TOO_NEW_NS = 2 * 10**9
 _ESCAPE = re.compile(r"\\(?:x([89a-f][0-9a-f])|\\)")
 
@@ -43,6 +45,9 @@ class Storage(Protocol):
             ImageError: it is missing, unreadable, no plain file, empty or above MAX_FILE_BYTES.
             DataError: it changes meanwhile, or what holds it cannot be reached.
         """
+
+    def expect(self, names: Sequence[str]) -> None:
+        """These are read soon, in this order: what can be done for that meanwhile is begun."""
 
     def stamp(self, name: str) -> str:
         """What is another one as soon as the file's content is; empty where that cannot be known without reading it."""
@@ -73,6 +78,14 @@ class FolderStorage:
             return read_file(path, name)
         except (OSError, ValueError) as error:  # the latter of a name with a zero byte
             raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+    def expect(self, names: Sequence[str]) -> None:
+        """The system reads them from the disk while those before them are at work; links are left alone."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        for name in names:
+            with suppress(OSError, ValueError), _opened(self.root / on_disk(name), os.O_NOFOLLOW) as file:
+                os.posix_fadvise(file.fileno(), 0, _READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
     def stamp(self, name: str) -> str:
         try:
@@ -117,16 +130,20 @@ def read_file(path: Path, name: str) -> bytes:
         ImageError: it is no plain file, empty or above MAX_FILE_BYTES.
         DataError: it changes meanwhile.
     """
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with _opened(path) as file:
         before = os.fstat(file.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise ImageError("is no file but a folder, a pipe or a device")
         check_size(before.st_size)
-        content = file.read(MAX_FILE_BYTES + 1)
+        content = file.read(before.st_size + 1)
         after = os.fstat(file.fileno())
     if (len(content), after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise DataError(f"{name} changed while it was read: wait until it is written, then run the same command.")
     return content
+
+
+def _opened(path: Path, flags: int = 0) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags), "rb")
 
 
 def stamp_of(path: Path) -> str:
