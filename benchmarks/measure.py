@@ -70,8 +70,6 @@ class Ran:
     """A command that ended."""
 
     seconds: float
-    peak_bytes: int
-    """Most that its process tree used at once (PSS: shared pages counted once)."""
     reports: list[dict[str, Any]] = field(default_factory=list)
     """The JSON objects that it printed, one a line; each has got `at`, seconds since the command started."""
 
@@ -102,13 +100,12 @@ def run_command(
         text=True,
         start_new_session=True,
     )
-    watcher = PeakMemory(process.pid)
-    ran = Ran(0.0, 0)
+    ran = Ran(0.0)
     said: list[str] = []
     stopped = False
     timer = threading.Timer(timeout_seconds, lambda: _kill_tree(process.pid))
     timer.start()
-    with watcher, process:
+    with process:
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line)
@@ -130,7 +127,6 @@ def run_command(
     timer.cancel()
     if code and not stopped:
         raise RuntimeError(f"{' '.join(map(str, command))} ended with {code}:\n{''.join(said[-30:])}")
-    ran.peak_bytes = watcher.peak_bytes
     return ran
 
 
