@@ -36,7 +36,7 @@ lint: .venv/ready ## ruff and mypy
 	@ruff format --check .
 	@mypy
 
-bench: .venv/ready ## measure speed against the alternatives (1.5 hours; BENCH=training for one)
+bench: .venv/ready ## measure speed against the alternatives (2 hours; BENCH=training for one)
 	@python -m benchmarks $(BENCH)
 
 screenshots: .venv/ready ## take the README's pictures of the last run (chromium)

@@ -1,5 +1,6 @@
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import image_peers
-from benchmarks.measure import Row, interleaved, ratio, recorded, run_command, table
+from benchmarks.measure import PeakMemory, Row, interleaved, ratio, recorded, run_command, table
 from benchmarks.peers.image_loading import report_epochs
 from benchmarks.photographs import generate
 from reconv.artifacts import Manifest
@@ -45,6 +46,15 @@ def test_json_lines_are_reports_with_the_time_since_the_start() -> None:
     (report,) = ran.reports
     assert report["epoch"] == 1
     assert 0.2 <= report["at"] <= ran.seconds
+
+
+def test_the_peak_of_memory_holds_what_is_freed_again() -> None:
+    with PeakMemory(every_seconds=0.01) as memory:
+        large = bytearray(b"x") * 100_000_000
+        time.sleep(0.2)
+        del large
+
+    assert memory.peak_bytes > 100_000_000
 
 
 def test_a_command_ends_at_the_report_that_was_waited_for() -> None:
