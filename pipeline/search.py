@@ -20,7 +20,7 @@ if __name__ == "__main__":
         params, data = this.params, PreparedData()
         weights = weights_digests(params.networks_tried(model), data.manifest, this.console.say)
         fingerprint = [data.manifest.digest, weights, params.augment, params.recipe, params.network(model)]
-        state = resumable_dir(f"search-{model}", [repr(part) for part in (*fingerprint, params.search)])
+        state = resumable_dir(f"search-{model}", [repr(part) for part in (*fingerprint, params.search)], this.storage)
         progress = SearchProgress(this.console, params.search.budget_epochs)
         this.run.log_dataset(data.manifest, "search")
         outcome = search(model, params, data, state, this.session, Observers(progress, this.run))

@@ -28,7 +28,7 @@ if __name__ == "__main__":
             best = {model: read_yaml(search_dir(model) / "best.yaml")["values"] for model in (CNN, BASELINE)}
             jobs = plan(params, best, data.manifest)
             weights = weights_digests([job.network for job in jobs.values()], data.manifest, this.console.say)
-            state = resumable_dir("study", [data.manifest.digest, weights, *map(repr, jobs.items())])
+            state = resumable_dir("study", [data.manifest.digest, weights, *map(repr, jobs.items())], this.storage)
             progress = StudyProgress(this.console, len(jobs), sum(job.epochs for job in jobs.values()))
             outcome = study(jobs, params, data, state, this.session, Observers(progress, this.run))
             clear_dir(state)

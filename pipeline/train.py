@@ -22,7 +22,7 @@ if __name__ == "__main__":
         best = read_yaml(search_dir(model) / "best.yaml")
         jobs = jobs_for(model, params, best["values"])
         weights = weights_digests([job.network for job in jobs], data.manifest, this.console.say)
-        state = resumable_dir(f"train-{model}", [data.manifest.digest, weights, *map(repr, jobs)])
+        state = resumable_dir(f"train-{model}", [data.manifest.digest, weights, *map(repr, jobs)], this.storage)
         progress = TrainProgress(this.console, params.train.num_seeds, params.train.max_epochs)
         this.run.log_dataset(data.manifest, "training")
         this.run.log_params(best["values"])

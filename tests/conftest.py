@@ -11,7 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_AUTH_MODE"] = "disabled"
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,37 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in _OUTSIDE:
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of a server of S3 on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+def s3_credentials(server: str) -> dict[str, str]:
+    """As environment variables."""
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    return {"AWS_ENDPOINT_URL": server, "AWS_DEFAULT_REGION": "us-east-1", **keys}
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Any]:
+    """s3://parts, empty, with the credentials where the tools look for them."""
+    for name, value in s3_credentials(s3_server).items():
+        monkeypatch.setenv(name, value)
+    import boto3
+
+    made = boto3.resource("s3").create_bucket(Bucket="parts")
+    yield made
+    made.objects.all().delete()
+    made.delete()
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,8 @@ PLUMBING = {
     "training.job",
     "training.observer",
     "training.cluster",
+    "training.delivery",
+    "training.nodes",
     "training.energy",
     "cluster_decoding",
     "training.precision",  # of evaluate, which takes from it the device alone

@@ -1,6 +1,7 @@
 """Atomic writers and readers of single files, and digests of what is in them.
 
 A file is complete or absent: it is written under a temporary name in its folder, flushed to the disk, then renamed.
+What a running stage keeps may lie in a store that fsspec opens, where a file is uploaded before it is renamed.
 """
 
 import errno
@@ -12,20 +13,30 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Union
 
 import yaml
 
-from reconv.errors import DataError
+from reconv.errors import DataError, ParamsError
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+    from upath import UPath
+
+AnyPath = Union[Path, "UPath"]
+"""In a folder of this machine, or in a store behind a URL."""
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renamed to it if the block succeeds, removed if not."""
+def atomic(path: AnyPath) -> Iterator[Path]:
+    """Yields a temporary path of this machine; renamed to `path` if the block succeeds, removed if not."""
+    if not isinstance(path, Path):
+        with TemporaryDirectory(prefix="reconv-") as folder:
+            yield Path(folder) / path.name
+            _upload(Path(folder) / path.name, path)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -37,6 +48,42 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def opened_store(url: str) -> "UPath":
+    """A folder behind a URL that fsspec can open; an absolute path is a URL as well.
+
+    Raises:
+        ParamsError: no such kind of URL, or its package is missing.
+    """
+    from upath import UPath
+
+    try:
+        # What other machines write there is seen at once.
+        store = UPath(url if "://" in url else Path(url).absolute().as_uri(), use_listings_cache=False)
+        store.fs  # noqa: B018 - which opens it
+    except (ImportError, ValueError) as error:
+        raise ParamsError(f"resources.storage is {url}, which cannot be opened ({error}).") from None
+    return store
+
+
+def _upload(file: Path, path: "UPath") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.fs.put_file(str(file), partial.path)
+    path.fs.mv(partial.path, path.path)
+
+
+@contextmanager
+def local_copy(path: AnyPath) -> Iterator[Path]:
+    """Yields a path of this machine with the content of `path`: itself, or a copy that is gone after the block."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with TemporaryDirectory(prefix="reconv-") as folder:
+        copy = Path(folder) / path.name
+        path.fs.get_file(path.path, str(copy))
+        yield copy
+
+
 def write_at(path: Path, offset: int, content: "NDArray[Any]") -> None:
     """Into a file that is there, all of it or an OSError: a full disk takes a part of what is written unbuffered."""
     with path.open("rb+") as file:
@@ -44,22 +91,22 @@ def write_at(path: Path, offset: int, content: "NDArray[Any]") -> None:
         file.write(content.data)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: AnyPath, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: AnyPath, content: bytes) -> None:
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """`value` as readable JSON; NaN is refused, as no other reader would accept it."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: AnyPath) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -123,8 +170,12 @@ def write_parquet(path: Path, table: "pd.DataFrame") -> None:
         table.to_parquet(temporary, index=False)
 
 
-def clear_dir(path: Path) -> Path:
+def clear_dir(path: AnyPath) -> AnyPath:
     """An empty folder at `path`."""
+    if not isinstance(path, Path):
+        if path.exists():
+            path.fs.rm(path.path, recursive=True)
+        return path
     path.mkdir(parents=True, exist_ok=True)
     for child in path.iterdir():  # the folder itself may be a mount
         if child.is_dir() and not child.is_symlink():

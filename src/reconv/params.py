@@ -214,6 +214,7 @@ class RegisterParams(Section):
 
 class ResourcesParams(Section):
     ray_address: str | None
+    storage: str | None
     tracking_uri: str | None
     cpus_per_trial: PositiveInt
     gpus_per_trial: Literal["auto"] | Annotated[Number, Field(ge=0)]

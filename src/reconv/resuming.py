@@ -3,14 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from reconv.files import clear_dir, digest_of, sha256_of_file, write_text
+from reconv.files import AnyPath, clear_dir, digest_of, opened_store, sha256_of_file, write_text
 from reconv.places import STATE
 
 
-def resumable_dir(name: str, fingerprint: Any) -> Path:
-    """Where an interrupted stage keeps what it has; emptied if `fingerprint` or the code is no longer the same."""
-    folder = STATE / name
+def resumable_dir(name: str, fingerprint: Any, storage: str | None = None) -> AnyPath:
+    """Where an interrupted stage keeps what it has: nothing if `fingerprint` or the code is no longer the same.
+
+    In `storage` (a URL) every fingerprint has a folder of its own, so that several projects may share one.
+    """
     key = digest_of({"fingerprint": fingerprint, "code": code_digest()})
+    if storage:
+        return opened_store(storage) / "state" / name / key[:32]
+    folder = STATE / name
     mark = folder / "fingerprint"
     if not mark.exists() or mark.read_text() != key:
         clear_dir(folder)

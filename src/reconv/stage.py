@@ -40,6 +40,11 @@ class Stage:
         assert self.maybe_session is not None
         return self.maybe_session
 
+    @property
+    def storage(self) -> str | None:
+        """Where trainings on a cluster keep what they have, if not in this folder."""
+        return None if self.session.is_local else self.session.storage
+
 
 @contextmanager
 def stage(name: str, model: str | None = None, open_session: OpenSession = lambda _: nullcontext()) -> Iterator[Stage]:

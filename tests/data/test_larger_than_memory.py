@@ -27,7 +27,8 @@ from reconv.params import AugmentParams
 
 Path(sys.argv[1], "cgroup.procs").write_text("0")  # what the imports took counts elsewhere
 count, shape = int(sys.argv[2]), (64, 64, 3)
-split = Split(map_images(Path(), "development", count, shape), mapped(Path("labels.npy"), "int64"))
+images = map_images(lambda file: mapped(Path(file), "uint8"), "development", count, shape)
+split = Split(images, mapped(Path("labels.npy"), "int64"))
 seen = 0
 batches = TrainingBatches(Resident(split, torch.device("cpu")), 500, AugmentParams(crop=0, flip=False), 0, 0)
 for images, labels in batches:

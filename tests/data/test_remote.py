@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 from preparing import DECODED, PREPARED, RAW, fetch_and_prepare
 
@@ -63,30 +62,6 @@ def server(folder: Path) -> Iterator[Server]:
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield running
         running.shutdown()
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
-
-
-@pytest.fixture
-def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Any]:
-    """s3://parts, empty, with the credentials where the tools look for them."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    import boto3
-
-    made = boto3.resource("s3").create_bucket(Bucket="parts")
-    yield made
-    made.objects.all().delete()
-    made.delete()
 
 
 def upload(bucket: Any, root: Path) -> None:

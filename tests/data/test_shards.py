@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from reconv.data import shards
-from reconv.data.shards import PackedImages, map_images, write_images
+from reconv.data.shards import PackedImages, map_images, mapped, write_images
 from reconv.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (25, 4, 5, 3), dtype=np.uint8)
 SHAPE = (4, 5, 3)
 FOLDER = Path()
+
+
+def images_of(file: str) -> np.ndarray:
+    return mapped(FOLDER / file, np.uint8)
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def packed(monkeypatch: pytest.MonkeyPatch) -> PackedImages:
     monkeypatch.setattr(shards, "_SHARD_BYTES", 10 * 60 + 59)
     monkeypatch.setattr(shards, "_CHUNK_BYTES", 3 * 60)
     write_images(FOLDER, "test", IMAGES, np.arange(25), SHAPE)
-    return map_images(FOLDER, "test", 25, SHAPE)
+    return map_images(images_of, "test", 25, SHAPE)
 
 
 def test_no_shard_is_larger_than_it_may_be(packed: PackedImages) -> None:
@@ -52,7 +56,7 @@ def test_rows_are_written_in_the_order_that_was_asked_for() -> None:
     rows = np.array([3, 24, 0, 3])
     write_images(FOLDER, "test", IMAGES, rows, SHAPE)
 
-    np.testing.assert_array_equal(map_images(FOLDER, "test", 4, SHAPE)[:], IMAGES[rows])
+    np.testing.assert_array_equal(map_images(images_of, "test", 4, SHAPE)[:], IMAGES[rows])
 
 
 def test_the_same_images_are_the_bytes_of_numpy(tmp_path: Path) -> None:
@@ -65,4 +69,4 @@ def test_the_same_images_are_the_bytes_of_numpy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("count", "shape"), [(24, SHAPE), (26, SHAPE), (25, (4, 4, 3))])
 def test_another_count_or_shape_is_refused(packed: PackedImages, count: int, shape: tuple[int, int, int]) -> None:
     with pytest.raises(DataError, match=r"test-images-00\d\.npy .*run `dvc repro --force prepare`"):
-        map_images(FOLDER, "test", count, shape)
+        map_images(images_of, "test", count, shape)

@@ -34,7 +34,9 @@ class Recorder:
 def session():
     from reconv.params import ResourcesParams
 
-    resources = ResourcesParams(ray_address=None, tracking_uri=None, cpus_per_trial=1, gpus_per_trial="auto")
+    resources = ResourcesParams(
+        ray_address=None, storage=None, tracking_uri=None, cpus_per_trial=1, gpus_per_trial="auto"
+    )
     with ray_session(resources) as session:
         yield session
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class PreparedData:
         self.folder = folder.resolve()
         self.manifest = Manifest.load(folder / "manifest.json")
         self.report = DataReport.load(folder / "data_report.json")
-        self._mapped: dict[str, Split] = {}
+        self._mapped: dict[str, Split] = {}  # by the name of their files
 
     @property
     def train(self) -> Split:
@@ -80,17 +81,23 @@ class PreparedData:
         names: list[str] = pd.read_parquet(path)["path"].iloc[start + indices].tolist()
         return names
 
+    def array(self, file: str, dtype: type[np.generic]) -> NDArray[Any]:
+        """The array of one of its files."""
+        return mapped(self.folder / file, dtype)
+
+    def _images(self, file: str) -> NDArray[np.uint8]:
+        return self.array(file, np.uint8)
+
     def _view(self, name: str, start: int, stop: int | None) -> Split:
         counts, shape = self.manifest.counts, self.manifest.image_shape
         count = counts["test"] if name == "test" else counts["train"] + counts["validation"]
         if name not in self._mapped:
-            labels = mapped(self.folder / f"{name}-labels.npy", np.int64)
+            labels = self.array(f"{name}-labels.npy", np.int64)
             if labels.shape != (count,):
                 raise DataError(
-                    f"{self.folder / name}-labels.npy is {labels.shape}, must be {(count,)}: "
-                    "run `dvc repro --force prepare`."
+                    f"{name}-labels.npy is {labels.shape}, must be {(count,)}: run `dvc repro --force prepare`."
                 )
-            self._mapped[name] = Split(map_images(self.folder, name, count, shape), labels)
+            self._mapped[name] = Split(map_images(self._images, name, count, shape), labels)
         whole = self._mapped[name]
         stop = count if stop is None else stop
         assert isinstance(whole.images, PackedImages)

@@ -4,7 +4,7 @@ N images, M of them asked for.
 """
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,15 +41,19 @@ def write_images(
                 file.write(np.ascontiguousarray(images[of_shard[at : at + at_once]]).data)
 
 
-def map_images(folder: Path, name: str, count: int, shape: tuple[int, int, int]) -> "PackedImages":
-    """What `write_images` wrote: `count` images, each of `shape`. Raises DataError if that is not there."""
+def map_images(array_of: Callable[[str], Images], name: str, count: int, shape: tuple[int, int, int]) -> "PackedImages":
+    """What `write_images` wrote, by the names of its files: `count` images, each of `shape`.
+
+    Raises:
+        DataError: it is not there.
+    """
     arrays: list[Images] = []
     while (missing := count - sum(map(len, arrays))) > 0:
-        path = folder / f"{name}-images-{len(arrays):03d}.npy"
-        array = mapped(path, np.uint8)
+        file = f"{name}-images-{len(arrays):03d}.npy"
+        array = array_of(file)
         if array.shape[1:] != shape or not 0 < len(array) <= missing:
             raise DataError(
-                f"{path} is {array.shape}, must be up to {(missing, *shape)}: run `dvc repro --force prepare`."
+                f"{file} is {array.shape}, must be up to {(missing, *shape)}: run `dvc repro --force prepare`."
             )
         arrays.append(array)
     return PackedImages(arrays)

@@ -15,10 +15,12 @@ import pandas as pd
 from reconv.artifacts import Budget
 from reconv.data.arrays import PreparedData
 from reconv.errors import TrainingError
+from reconv.files import AnyPath
 from reconv.params import Params
 from reconv.search.space import default_point, from_tune, to_tune
 from reconv.search.trial import TrialSettings, run_trial
 from reconv.training.cluster import Session
+from reconv.training.delivery import Delivery, deliver
 from reconv.training.energy import metered
 from reconv.training.observer import Observer
 
@@ -37,7 +39,7 @@ class SearchOutcome:
 
 
 def search(
-    model: str, params: Params, data: PreparedData, state: Path, session: Session, observer: Observer
+    model: str, params: Params, data: PreparedData, state: AnyPath, session: Session, observer: Observer
 ) -> SearchOutcome:
     """Spend search.budget_epochs on `model`; an interrupted search in `state` goes on.
 
@@ -54,7 +56,7 @@ def search(
     room = 1 if params.search.reproducible else session.room
     resources = {"cpu": cpus, "gpu": session.gpus_per_training}
     with metered(state, session.is_local) as meter:
-        trials, scheduler = _tune(model, params, data, state, observer, resources, room)
+        trials, scheduler = _tune(model, params, deliver(data, session), state, observer, resources, room)
     if scheduler.has_failed or not scheduler.history:
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
         reason = _last_line(failed.error_file) if failed else "no trial reported a result"
@@ -81,8 +83,8 @@ def search(
 def _tune(
     model: str,
     params: Params,
-    data: PreparedData,
-    state: Path,
+    delivery: Delivery,
+    state: AnyPath,
     observer: Observer,
     resources: dict[str, float],
     room: int,
@@ -98,11 +100,11 @@ def _tune(
     scheduler = BudgetedASHA(section.budget_epochs, section.max_epochs, section.grace_epochs, section.reduction_factor)
     first = default_point(space, params.recipe, params.network(model))
     searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
-    settings = TrialSettings(model, params, data.folder, num_threads=int(resources["cpu"]))
+    settings = TrialSettings(model, params, delivery, num_threads=int(resources["cpu"]))
     analysis = tune.run(
         functools.partial(run_trial, settings=settings),
         name=_EXPERIMENT,
-        storage_path=str(state.resolve()),
+        **_storage(state),
         config=to_tune(space),
         search_alg=searcher,
         scheduler=scheduler,
@@ -119,6 +121,15 @@ def _tune(
         verbose=0,
     )
     return analysis.trials, scheduler
+
+
+def _storage(state: AnyPath) -> dict[str, Any]:
+    """Where Ray Tune keeps its state and the trials' checkpoints."""
+    if isinstance(state, Path):
+        return {"storage_path": str(state.resolve())}
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    return {"storage_path": state.path, "storage_filesystem": PyFileSystem(FSSpecHandler(state.fs))}
 
 
 def _table(

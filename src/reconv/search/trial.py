@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reconv.params import Params
+from reconv.training.delivery import Delivery
 
 CHECKPOINT = "last.ckpt"
 
@@ -17,7 +18,7 @@ class TrialSettings:
 
     model: str
     params: Params
-    prepared: Path
+    delivery: Delivery
     num_threads: int
 
 
@@ -26,7 +27,6 @@ def run_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     import torch
     from ray import tune
 
-    from reconv.data.arrays import PreparedData
     from reconv.errors import TrainingError
     from reconv.search.space import from_tune
     from reconv.training.fit import fit
@@ -36,7 +36,7 @@ def run_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     params = settings.params
     recipe, network = params.with_values(settings.model, from_tune(config))
     job = TrainingJob(settings.model, network, recipe, params.augment, params.search.max_epochs, params.search.seed)
-    data = PreparedData(settings.prepared)
+    data = settings.delivery.open()
 
     def on_epoch(result: EpochResult, save: SaveCheckpoint) -> None:
         with TemporaryDirectory(prefix="reconv-trial-") as folder:

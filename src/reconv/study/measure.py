@@ -18,6 +18,7 @@ from torch import nn
 from reconv.data.arrays import PreparedData, Split
 from reconv.evaluation.evaluate import predict_logits
 from reconv.evaluation.metrics import is_correct
+from reconv.files import local_copy
 from reconv.models.classifier import ImageClassifier, classifier_of
 from reconv.models.size import count_multiply_adds_of, count_parameters_of, network_on
 from reconv.models.transfer import input_shape_of
@@ -53,7 +54,7 @@ def measure(
 ) -> Measured:
     """All tables; on one device, one after the other."""
     device = best_device()
-    classifiers = {name: classifier_of(one.arguments, one.weights).to(device) for name, one in trained.items()}
+    classifiers = {name: _classifier(one).to(device) for name, one in trained.items()}
     correct = {name: _who_is_right(classifier, data.test, device) for name, classifier in classifiers.items()}
     few = data.test.share(min(1.0, params.size.perturbed_images / len(data.test)))
     base = {name: one for name, one in classifiers.items() if parse(name)[0] == BASE}
@@ -66,6 +67,11 @@ def measure(
         sizes=pd.DataFrame(_size_rows(networks, data.manifest.num_classes, params.image_sizes, device)),
         correct=correct,
     )
+
+
+def _classifier(trained: Trained) -> ImageClassifier:
+    with local_copy(trained.weights) as weights:
+        return classifier_of(trained.arguments, weights)
 
 
 def _who_is_right(classifier: ImageClassifier, split: Split, device: torch.device) -> Correct:

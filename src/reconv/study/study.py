@@ -8,7 +8,7 @@ import pandas as pd
 
 from reconv.artifacts import Study
 from reconv.data.arrays import PreparedData
-from reconv.files import write_csv
+from reconv.files import AnyPath, write_csv
 from reconv.params import Params, StudyParams
 from reconv.study.plan import BASE
 from reconv.training.cluster import Session
@@ -29,7 +29,7 @@ def study(
     jobs: Mapping[str, TrainingJob],
     params: Params,
     data: PreparedData,
-    state: Path,
+    state: AnyPath,
     session: Session,
     observer: Observer,
 ) -> StudyOutcome:

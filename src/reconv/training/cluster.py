@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from reconv.errors import UnavailableError
 from reconv.params import ResourcesParams
+from reconv.places import STATE
 
 _CONNECT_SECONDS = 10
 # What trials and trainings pass through the object store is a few MB of weights: images are mapped from their files.
@@ -40,6 +42,12 @@ class Session:
     gpus_per_training: float
     threads_per_training: int
     is_local: bool = True
+    shares_files: bool = True
+    """Every node sees this folder."""
+    object_store_bytes: float = 0.0
+    """Of the smallest node."""
+    storage: str | None = None
+    """URL of a place that every node reaches."""
 
     def end_with_process(self) -> bool:
         """Leave a local Ray, whose work is done, to be killed when this process ends: to let it end takes 1.4 s.
@@ -87,9 +95,12 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
         _check_reachable(address)
     import ray
 
-    options: dict[str, Any] = {}
-    if address == "local":
+    is_local = address == "local"
+    if is_local:
         options = {**_LOCAL_OPTIONS, "_system_config": _PRELOAD if num_trainings else _NO_EARLY_WORKERS}
+    else:
+        # The nodes need have no reconv, or another one; what it imports they have to have.
+        options = {"runtime_env": {"py_modules": [str(Path(__file__).parents[1])], "env_vars": _QUIET}}
     try:
         ray.init(address, log_to_driver=False, configure_logging=False, **options)
     except Exception as error:  # a node that takes too long to start raises no narrower one
@@ -100,17 +111,36 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
     try:
         total = ray.cluster_resources()
         num_cpus, num_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-        session = Session(
+        yield Session(
             num_cpus,
             num_gpus,
             _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings),
             _gpus_per_training(resources, num_gpus),
             threads_per_training=resources.cpus_per_trial,
-            is_local=address == "local",
+            is_local=is_local,
+            shares_files=is_local or _shares_files(resources),
+            object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in _alive(ray.nodes())),
+            storage=resources.storage,
         )
-        yield session
     finally:
         ray.shutdown()
+
+
+def _alive(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [node for node in nodes if node["Alive"]]
+
+
+def _shares_files(resources: ResourcesParams) -> bool:
+    """Raises UnavailableError if what trainings keep would be lost on a node that does not see this folder."""
+    from reconv.training.nodes import check_nodes
+
+    shares_files = check_nodes(STATE)
+    if not shares_files and resources.storage is None:
+        raise UnavailableError(
+            f"not every node of the Ray cluster sees {Path.cwd()}, where trainings keep their checkpoints: set "
+            "resources.storage to a place that all of them reach (s3://, gs://, ... or a shared folder)."
+        )
+    return shares_files
 
 
 def _check_reachable(address: str) -> None:

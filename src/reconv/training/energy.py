@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from reconv.artifacts import Energy
-from reconv.files import write_json
+from reconv.files import AnyPath, write_json
 
 _POWERCAP = Path("/sys/class/powercap")
 _SAMPLE_SECONDS = 20.0  # a processor's counter starts again from 0 after 262 kJ, which is 10 minutes of 400 W
@@ -57,7 +57,7 @@ class EnergyMeter:
 
 
 @contextmanager
-def metered(state: Path | None, is_here: bool = True) -> Iterator[EnergyMeter]:
+def metered(state: AnyPath | None, is_here: bool = True) -> Iterator[EnergyMeter]:
     """A meter that runs within the block. What it had counted when it was interrupted it finds in the folder `state`.
 
     Without `is_here`, on a cluster, it counts nothing: the work is done on machines that are not asked.

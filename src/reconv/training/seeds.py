@@ -11,7 +11,7 @@ import pandas as pd
 
 from reconv.artifacts import Conditions, Manifest, TrainingCost
 from reconv.data.arrays import PreparedData
-from reconv.files import write_bytes, write_csv, write_json
+from reconv.files import AnyPath, write_bytes, write_csv, write_json
 from reconv.training.cluster import Session
 from reconv.training.energy import metered
 from reconv.training.job import TrainingJob
@@ -24,7 +24,7 @@ TrainedSeeds = dict[int, Trained]
 def train_seeds(
     jobs: list[TrainingJob],
     data: PreparedData,
-    state: Path,
+    state: AnyPath,
     session: Session,
     observer: Observer,
 ) -> tuple[TrainedSeeds, TrainingCost]:

@@ -7,6 +7,7 @@ are finished.
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,8 +16,9 @@ from typing import Any
 
 from reconv.data.arrays import PreparedData
 from reconv.errors import ReconvError, TrainingError
-from reconv.files import atomic, read_json, write_bytes, write_json
+from reconv.files import AnyPath, atomic, local_copy, read_json, write_bytes, write_json
 from reconv.training.cluster import Session
+from reconv.training.delivery import Delivery, deliver
 from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob
 from reconv.training.observer import Observer
 
@@ -25,7 +27,7 @@ from reconv.training.observer import Observer
 class Trained:
     """A finished training."""
 
-    weights: Path
+    weights: AnyPath
     """A safetensors file."""
     arguments: dict[str, Any]
     """Of the classifier."""
@@ -43,7 +45,7 @@ class Trained:
 def train_side_by_side(
     jobs: Mapping[str, TrainingJob],
     data: PreparedData,
-    state: Path,
+    state: AnyPath,
     session: Session,
     observer: Observer,
 ) -> dict[str, Trained]:
@@ -67,20 +69,22 @@ def train_side_by_side(
 def _train(
     jobs: Mapping[str, TrainingJob],
     data: PreparedData,
-    state: Path,
+    state: AnyPath,
     session: Session,
     observer: Observer,
 ) -> None:
     import ray
 
-    state = state.resolve()
+    if isinstance(state, Path):
+        state = state.resolve()  # workers have another working folder
     state.mkdir(parents=True, exist_ok=True)
+    delivery = deliver(data, session)
     worker = ray.remote(_train_and_report).options(
         num_cpus=session.cpus_per_training, num_gpus=session.gpus_per_training
     )
     began = time.time()
     threads = session.threads_per_training
-    running = {worker.remote(key, job, data.folder, state, threads): key for key, job in jobs.items()}
+    running = {worker.remote(key, job, delivery, state, threads): key for key, job in jobs.items()}
     try:
         while running:
             (stream,), _ = ray.wait(list(running), num_returns=1)
@@ -107,7 +111,7 @@ def _train(
             ray.cancel(stream, force=True)
 
 
-def _keep(state: Path, key: str, result: FitResult, began: float, cpus: float) -> None:
+def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float) -> None:
     """Write what the driver got of a finished training; the .json last, which marks it as done."""
     write_bytes(state / f"{key}.safetensors", result.weights)
     curve = _curve(state, key)
@@ -127,7 +131,7 @@ def _keep(state: Path, key: str, result: FitResult, began: float, cpus: float) -
 
 
 def _train_and_report(
-    key: str, job: TrainingJob, prepared: Path, state: Path, num_threads: int
+    key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, num_threads: int
 ) -> Iterator[EpochResult | FitResult | str | None]:
     """Runs on a worker. Yields None when it starts, each epoch as it ends, at last the result; a mistake of the user's
     as its message."""
@@ -136,7 +140,7 @@ def _train_and_report(
     from reconv.training.fit import fit
 
     torch.set_num_threads(num_threads)
-    data = PreparedData(prepared)
+    data = delivery.open()
     train, validation = data.train.share(job.train_share), data.validation if job.validates else None
     checkpoint = state / f"{key}.ckpt"
     messages: SimpleQueue[EpochResult | FitResult | str | BaseException | None] = SimpleQueue()
@@ -152,8 +156,8 @@ def _train_and_report(
 
     def run() -> None:
         try:
-            resume_from = checkpoint if checkpoint.exists() else None
-            messages.put(fit(job, data.manifest, train, validation, on_epoch, resume_from))
+            with local_copy(checkpoint) if checkpoint.exists() else nullcontext() as resume_from:
+                messages.put(fit(job, data.manifest, train, validation, on_epoch, resume_from))
         except ReconvError as error:
             messages.put(str(error))
         except BaseException as error:
@@ -170,14 +174,14 @@ def _train_and_report(
             return
 
 
-def _done_file(state: Path, key: str) -> Path:
+def _done_file(state: AnyPath, key: str) -> AnyPath:
     return state / f"{key}.json"
 
 
-def _curve_file(state: Path, key: str) -> Path:
+def _curve_file(state: AnyPath, key: str) -> AnyPath:
     return state / f"{key}.curve.json"
 
 
-def _curve(state: Path, key: str) -> list[dict[str, float]]:
+def _curve(state: AnyPath, key: str) -> list[dict[str, float]]:
     path = _curve_file(state, key)
     return read_json(path) if path.exists() else []

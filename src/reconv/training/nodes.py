@@ -1,0 +1,92 @@
+"""What is asked of a cluster's nodes before work is sent to them: their versions, and whether they see our files."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from reconv.errors import UnavailableError
+
+# Of which another version may give other numbers, or not understand what it is sent.
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pandas", "pyarrow", "safetensors", "pydantic")
+_ANSWER_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Node:
+    name: str
+    versions: dict[str, str]
+    sees_files: bool
+    """Those of this folder."""
+
+
+def check_nodes(state: Path) -> bool:
+    """Ask every node of the cluster that this process is connected to; whether all of them see the folder `state`.
+
+    Raises:
+        UnavailableError: a node does not answer, or has other versions than this machine.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    mark = state.resolve() / f"seen-{uuid4().hex}"
+    mark.touch()
+    try:
+        nodes = _ask(mark)
+    finally:
+        mark.unlink()
+    here = versions_here()
+    others = {
+        f"{node.name} has {name} {node.versions.get(name)}, this machine {expected}"
+        for node in nodes
+        for name, expected in here.items()
+        if node.versions.get(name) != expected
+    }
+    if others:
+        raise UnavailableError(
+            "the Ray cluster runs other versions: " + "; ".join(sorted(others)) + ".\n"
+            "Install requirements.lock there, or start its nodes from the image that has it."
+        )
+    return all(node.sees_files for node in nodes)
+
+
+def versions_here() -> dict[str, str]:
+    """Package -> version, without what follows a "+": builds for CPU and for CUDA are of one version."""
+    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package).split("+")[0]
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def _ask(mark: Path) -> list[Node]:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    answer: Any = ray.remote(_answer)
+    asked = {
+        answer.options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(node["NodeManagerAddress"], mark): node["NodeManagerAddress"]
+        for node in alive
+    }
+    answered, missing = ray.wait([*asked], num_returns=len(asked), timeout=_ANSWER_SECONDS)
+    if missing:
+        names = ", ".join(sorted(asked[one] for one in missing))
+        raise UnavailableError(f"nodes of the Ray cluster do not answer within {_ANSWER_SECONDS} s: {names}.")
+    try:
+        nodes: list[Node] = ray.get(answered)
+    except ray.exceptions.RayError as error:
+        raise UnavailableError(f"a node of the Ray cluster cannot run reconv: {_last_line(error)}") from None
+    return nodes
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _answer(name: str, mark: Path) -> Node:
+    return Node(name, versions_here(), mark.exists())
