@@ -6,13 +6,11 @@ from reconv.console import SearchProgress
 from reconv.data.arrays import PreparedData
 from reconv.files import clear_dir, write_csv, write_yaml
 from reconv.places import search_dir
-from reconv.resuming import resumable_dir
 from reconv.search.search import search
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_search
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
-from reconv.training.observer import Observers
 
 if __name__ == "__main__":
     model = sys.argv[1]
@@ -20,10 +18,10 @@ if __name__ == "__main__":
         params, data = this.params, PreparedData()
         weights = weights_digests(params.networks_tried(model), data.manifest, this.console.say)
         fingerprint = [data.manifest.digest, weights, params.augment, params.recipe, params.network(model)]
-        state = resumable_dir(f"search-{model}", [repr(part) for part in (*fingerprint, params.search)], this.storage)
+        state = this.resumable_dir([repr(part) for part in (*fingerprint, params.search)])
         progress = SearchProgress(this.console, params.search.budget_epochs)
         this.run.log_dataset(data.manifest, "search")
-        outcome = search(model, params, data, state, this.session, Observers(progress, this.run))
+        outcome = search(model, params, data, state, this.session, this.observers(progress))
 
         out = search_dir(model)
         write_csv(out / "trials.csv", outcome.trials)

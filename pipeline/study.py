@@ -6,14 +6,12 @@ from reconv.console import StudyProgress
 from reconv.data.arrays import PreparedData
 from reconv.files import clear_dir, read_yaml
 from reconv.places import BASELINE, CNN, STUDY, search_dir
-from reconv.resuming import resumable_dir
 from reconv.stage import stage
 from reconv.study.plan import num_trainings, plan
 from reconv.study.study import nothing, study, write_study
 from reconv.tracking.outcomes import log_study
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
-from reconv.training.observer import Observers
 
 if __name__ == "__main__":
     with stage(
@@ -28,9 +26,9 @@ if __name__ == "__main__":
             best = {model: read_yaml(search_dir(model) / "best.yaml")["values"] for model in (CNN, BASELINE)}
             jobs = plan(params, best, data.manifest)
             weights = weights_digests([job.network for job in jobs.values()], data.manifest, this.console.say)
-            state = resumable_dir("study", [data.manifest.digest, weights, *map(repr, jobs.items())], this.storage)
+            state = this.resumable_dir([data.manifest.digest, weights, *map(repr, jobs.items())])
             progress = StudyProgress(this.console, len(jobs), sum(job.epochs for job in jobs.values()))
-            outcome = study(jobs, params, data, state, this.session, Observers(progress, this.run))
+            outcome = study(jobs, params, data, state, this.session, this.observers(progress))
             clear_dir(state)
         write_study(outcome, STUDY)
         log_study(this.run, outcome.study, STUDY)

@@ -6,13 +6,11 @@ from reconv.console import TrainProgress
 from reconv.data.arrays import PreparedData
 from reconv.files import clear_dir, read_yaml
 from reconv.places import search_dir, train_dir
-from reconv.resuming import resumable_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
 from reconv.training.job import jobs_for
-from reconv.training.observer import Observers
 from reconv.training.seeds import conditions_of, train_seeds, write_trained
 
 if __name__ == "__main__":
@@ -22,11 +20,11 @@ if __name__ == "__main__":
         best = read_yaml(search_dir(model) / "best.yaml")
         jobs = jobs_for(model, params, best["values"])
         weights = weights_digests([job.network for job in jobs], data.manifest, this.console.say)
-        state = resumable_dir(f"train-{model}", [data.manifest.digest, weights, *map(repr, jobs)], this.storage)
+        state = this.resumable_dir([data.manifest.digest, weights, *map(repr, jobs)])
         progress = TrainProgress(this.console, params.train.num_seeds, params.train.max_epochs)
         this.run.log_dataset(data.manifest, "training")
         this.run.log_params(best["values"])
-        observers = Observers(progress, this.run)
+        observers = this.observers(progress)
         trained, cost = train_seeds(jobs, data, state, this.session, observers)
 
         out = train_dir(model)

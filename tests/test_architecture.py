@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "places": set(),
     "resuming": {"files", "places"},
     "console": {"places", "training.observer"},
+    "training_logs": {"files", "places", "training.observer"},
     "data": BASE,
     "models": BASE,
     "training": BASE | {"data", "models"},
@@ -42,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": BASE | {"data", "evaluation", "tracking"},
     "serving": BASE | {"models"},
     "cluster_decoding": BASE | {"data", "training.cluster"},
-    "stage": BASE | {"console", "tracking", "training.cluster"},
+    "stage": BASE | {"console", "tracking", "training.cluster", "training.observer", "training_logs"},
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
@@ -76,6 +77,7 @@ PLUMBING = {
     "training.delivery",
     "training.nodes",
     "training.energy",
+    "training_logs",
     "cluster_decoding",
     "training.precision",  # of evaluate, which takes from it the device alone
     "report.summary",  # of register, for the terminal

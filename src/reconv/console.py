@@ -104,12 +104,18 @@ class Progress:
         self.epochs: dict[str, int] = {}
         self.names: dict[str, str] = {}
         self.ended: set[str] = set()
+        self._begun: set[str] = set()
         self.done_before = 0
         """Epochs that an interrupted stage had done: they say nothing about the speed of this one."""
 
     def started(self, key: str, name: str, values: Mapping[str, Any]) -> None:
         self.names[key] = name
         self.console.status(self.text())
+
+    def begins(self, key: str, after_epoch: int, worker: str) -> None:
+        if key in self._begun:
+            self.console.say(f"{self.names[key]} lost its worker and goes on after epoch {after_epoch} on {worker}")
+        self._begun.add(key)
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.began is None:

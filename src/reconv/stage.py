@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
-from reconv.files import write_json
+from reconv.files import AnyPath, write_json
 from reconv.params import Params, load_params
 from reconv.places import RESULTS
+from reconv.resuming import resumable_dir
 from reconv.tracking.opening import check_tracking, open_stage_run
 from reconv.tracking.record import StageRun
 from reconv.training.cluster import Session
+from reconv.training.observer import Observer, Observers
+from reconv.training_logs import TrainingLogs
 
 _INTERRUPTED = 130
 
@@ -29,6 +33,8 @@ OpenSession = Callable[[Params], AbstractContextManager[Session | None]]
 
 @dataclass(frozen=True)
 class Stage:
+    name: str
+    """With its model."""
     params: Params
     console: Console
     run: StageRun
@@ -40,10 +46,13 @@ class Stage:
         assert self.maybe_session is not None
         return self.maybe_session
 
-    @property
-    def storage(self) -> str | None:
-        """Where trainings on a cluster keep what they have, if not in this folder."""
-        return None if self.session.is_local else self.session.storage
+    def resumable_dir(self, fingerprint: Any) -> AnyPath:
+        """Where this stage keeps what an interruption leaves: in this folder, or where a cluster's nodes reach it."""
+        return resumable_dir(self.name, fingerprint, None if self.session.is_local else self.session.storage)
+
+    def observers(self, progress: Observer) -> Observer:
+        """Whoever watches trainings: the status line, a log file for each, MLflow."""
+        return Observers(progress, TrainingLogs(self.name), self.run)
 
 
 @contextmanager
@@ -66,7 +75,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             with ExitStack() as opened:
                 session = opened.enter_context(open_session(params))
                 with open_stage_run(params, name, model, console.say) as run:
-                    yield Stage(params, console, run, session)
+                    yield Stage(log, params, console, run, session)
                     write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})
                 if session is not None and session.end_with_process():
                     left_open = opened.pop_all()

@@ -15,13 +15,16 @@ class Recorder:
     """An observer that keeps what it was told."""
 
     def __init__(self):
-        self.names, self.epochs, self.ended = {}, {}, {}
+        self.names, self.epochs, self.ended, self.begun = {}, {}, {}, {}
 
     def started(self, key, name, values):
         self.names[key] = name
 
     def epoch(self, key, epoch, metrics):
         self.epochs.setdefault(key, []).append((epoch, metrics[METRIC]))
+
+    def begins(self, key, after_epoch, worker):
+        self.begun.setdefault(key, []).append(after_epoch)
 
     def finished(self, key, status):
         self.ended[key] = status

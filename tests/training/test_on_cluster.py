@@ -35,6 +35,8 @@ class Recorder:
 
     def started(self, *_: object) -> None: ...
 
+    def begins(self, *_: object) -> None: ...
+
     def epoch(self, key: str, epoch: int, _: object) -> None:
         self.epochs.setdefault(key, []).append(epoch)
 

@@ -1,7 +1,10 @@
 """The final training over several seeds, on a real Ray session."""
 
 import json
+import os
+import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -15,13 +18,16 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 class Recorder:
     def __init__(self):
-        self.epochs, self.history, self.ended = [], {}, {}
+        self.epochs, self.history, self.ended, self.begun = [], {}, {}, {}
 
     def started(self, key, name, values):
         pass
 
     def epoch(self, key, epoch, metrics):
         self.epochs.append((key, epoch))
+
+    def begins(self, key, after_epoch, worker):
+        self.begun.setdefault(key, []).append(after_epoch)
 
     def finished(self, key, status):
         self.ended[key] = status
@@ -96,6 +102,31 @@ def test_an_interrupted_seed_goes_on_from_its_checkpoint_to_the_same_weights(mak
     assert recorder.epochs[0][1] > 1
     assert [row["epoch"] for row in resumed[0].curve] == [*range(1, 41)]
     assert resumed[0].weights.read_bytes() == whole[0].weights.read_bytes()
+
+
+def test_a_training_whose_worker_is_killed_goes_on_from_its_last_epoch(make_params, prepared, session, tmp_path):
+    params = make_params({"train.max_epochs": 30, "models.cnn.dropout": 0.2})
+    whole, _ = run(params, prepared, session, tmp_path / "whole", Recorder(), seeds={0})
+
+    class Killer(Recorder):
+        def begins(self, key, after_epoch, worker):
+            super().begins(key, after_epoch, worker)
+            self.process = int(worker.rsplit(" ", 1)[1])
+
+        def epoch(self, key, epoch, metrics):
+            super().epoch(key, epoch, metrics)
+            if epoch >= 5 and len(self.begun[key]) == 1:
+                with suppress(ProcessLookupError):
+                    os.kill(self.process, signal.SIGKILL)
+
+    recorder = Killer()
+    trained, _ = run(params, prepared, session, tmp_path / "state", recorder, seeds={0})
+
+    first, second = recorder.begun["seed-0"]
+    assert first == 0
+    assert 5 <= second < 30  # what was reported is not trained again
+    assert [row["epoch"] for row in trained[0].curve] == [*range(1, 31)]
+    assert trained[0].weights.read_bytes() == whole[0].weights.read_bytes()
 
 
 def test_a_training_that_diverges_says_which_value_to_change(make_params, prepared, session, tmp_path):

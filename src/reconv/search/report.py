@@ -16,6 +16,7 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         self._scheduler = scheduler
         self._max_epochs = max_epochs
         self._is_first_step = True
+        self._beginning: set[str] = set()  # trials whose worker has reported no epoch yet
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._is_first_step:
@@ -24,11 +25,16 @@ class ReportToObserver(Callback):  # type: ignore[misc]
             self._observer.resumed(history, {trial.trial_id for trial in trials if trial.is_finished()})
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._beginning.add(trial.trial_id)
         self._observer.started(trial.trial_id, f"trial {trial_number(trial):02d}", from_tune(trial.config))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if trial.trial_id in self._beginning:
+            self._beginning.remove(trial.trial_id)
+            worker = f"{result['hostname']}, process {result['pid']}"
+            self._observer.begins(trial.trial_id, result["epoch"] - 1, worker)
         metrics = {name: value for name, value in result.items() if "/" in name}
         self._observer.epoch(trial.trial_id, result["epoch"], metrics)
 

@@ -145,6 +145,10 @@ class StageRun(Record):
         self._children[key].log_params(values)
 
     @never_stops_training
+    def begins(self, key: str, after_epoch: int, worker: str) -> None:
+        self._children[key].set_tags({"reconv.worker": worker, "reconv.begins_after_epoch": str(after_epoch)})
+
+    @never_stops_training
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch > self._last_epoch.get(key, 0):
             self._last_epoch[key] = epoch

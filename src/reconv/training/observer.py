@@ -11,6 +11,10 @@ class Observer(Protocol):
     def started(self, key: str, name: str, values: Mapping[str, Any]) -> None:
         """A training named `name` starts, or goes on; `key` stays the same over interruptions."""
 
+    def begins(self, key: str, after_epoch: int, worker: str) -> None:
+        """A worker (its machine and process) has its first epoch since `started`, and began after `after_epoch`: 0 if
+        anew. Called before that epoch is reported."""
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """It finished `epoch` (from 1). A resumed training may report an epoch again, with the same metrics."""
 
@@ -31,6 +35,10 @@ class Observers:
     def started(self, key: str, name: str, values: Mapping[str, Any]) -> None:
         for observer in self._observers:
             observer.started(key, name, values)
+
+    def begins(self, key: str, after_epoch: int, worker: str) -> None:
+        for observer in self._observers:
+            observer.begins(key, after_epoch, worker)
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         for observer in self._observers:

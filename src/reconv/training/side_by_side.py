@@ -1,26 +1,27 @@
 """Trainings side by side on Ray, each resumable. Called by the final training and by the study.
 
 An interrupted stage goes on: `state` holds each training's last checkpoint, and the weights and curve of those that
-are finished.
+are finished. A training whose worker or machine is lost goes on elsewhere; Ray's own retry of a task would drop what it
+reports the second time, as many messages as it had sent before.
 """
 
-import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 from reconv.data.arrays import PreparedData
-from reconv.errors import ReconvError, TrainingError
-from reconv.files import AnyPath, atomic, local_copy, read_json, write_bytes, write_json
+from reconv.errors import TrainingError
+from reconv.files import AnyPath, read_json, write_bytes, write_json
 from reconv.training.cluster import Session
-from reconv.training.delivery import Delivery, deliver
-from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob
+from reconv.training.delivery import deliver
+from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
+from reconv.training.worker import Begins, Message, Refused, curve, train_and_report
+
+_MAX_LOST_WORKERS = 5  # of one training: what kills more of them is the training itself
 
 
 @dataclass(frozen=True)
@@ -54,74 +55,111 @@ def train_side_by_side(
     A key is a file name, and is what the observer knows the training by.
 
     Raises:
-        TrainingError: a training diverged, or its worker died more often than Ray retries.
+        TrainingError: a training diverged, or its workers die again and again.
     """
     pending = {key: job for key, job in jobs.items() if not _done_file(state, key).exists()}
     observer.resumed(
-        {key: {int(row["epoch"]): row for row in _curve(state, key)} for key in jobs}, jobs.keys() - pending.keys()
+        {key: {int(row["epoch"]): row for row in curve(state, key)} for key in jobs}, jobs.keys() - pending.keys()
     )
     if pending:
-        _train(pending, data, state, session, observer)
+        if isinstance(state, Path):
+            state = state.resolve()  # workers have another working folder
+        state.mkdir(parents=True, exist_ok=True)
+        _Trainings(pending, data, state, session, observer).run()
     done = {key: read_json(_done_file(state, key)) for key in jobs}
     return {key: Trained(weights=state / f"{key}.safetensors", **fields) for key, fields in done.items()}
 
 
-def _train(
-    jobs: Mapping[str, TrainingJob],
-    data: PreparedData,
-    state: AnyPath,
-    session: Session,
-    observer: Observer,
-) -> None:
-    import ray
+class _Trainings:
+    """Those that run, each as a stream of messages."""
 
-    if isinstance(state, Path):
-        state = state.resolve()  # workers have another working folder
-    state.mkdir(parents=True, exist_ok=True)
-    delivery = deliver(data, session)
-    worker = ray.remote(_train_and_report).options(
-        num_cpus=session.cpus_per_training, num_gpus=session.gpus_per_training
-    )
-    began = time.time()
-    threads = session.threads_per_training
-    running = {worker.remote(key, job, delivery, state, threads): key for key, job in jobs.items()}
-    try:
-        while running:
-            (stream,), _ = ray.wait(list(running), num_returns=1)
-            key = running[stream]
-            try:
-                message = ray.get(next(stream))
-            except StopIteration:
-                del running[stream]
-                continue
-            except ray.exceptions.RayError as error:
-                raise TrainingError(f"the training {key} of {jobs[key].model} failed: {error}") from None
-            if message is None:
-                observer.started(key, key.replace("-", " "), {"seed": jobs[key].seed})
-            elif isinstance(message, str):
-                observer.finished(key, "diverged")
-                raise TrainingError(message)
-            elif isinstance(message, EpochResult):
+    def __init__(
+        self,
+        jobs: Mapping[str, TrainingJob],
+        data: PreparedData,
+        state: AnyPath,
+        session: Session,
+        observer: Observer,
+    ) -> None:
+        self._jobs = jobs
+        self._delivery = deliver(data, session)
+        self._state = state
+        self._session = session
+        self._observer = observer
+        self._began = time.time()
+        self._running: dict[Any, str] = {}  # stream -> key
+        self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
+        self._lost: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Until all of them are finished."""
+        import ray
+
+        for key in self._jobs:
+            self._start(key)
+        try:
+            while self._running:
+                (stream,), _ = ray.wait(list(self._running), num_returns=1)
+                key = self._running[stream]
+                try:
+                    self._take(key, ray.get(next(stream)))
+                except StopIteration:
+                    del self._running[stream]
+                except ray.exceptions.RayTaskError as error:
+                    raise TrainingError(f"the training {key} of {self._jobs[key].model} failed: {error}") from None
+                except ray.exceptions.RayError as error:
+                    del self._running[stream]
+                    self._go_on_elsewhere(key, error)
+        finally:
+            for stream in self._running:
+                ray.cancel(stream, force=True)
+
+    def _start(self, key: str) -> None:
+        import ray
+
+        worker = ray.remote(train_and_report).options(
+            num_cpus=self._session.cpus_per_training, num_gpus=self._session.gpus_per_training, max_retries=0
+        )
+        threads = self._session.threads_per_training
+        self._running[worker.remote(key, self._jobs[key], self._delivery, self._state, threads)] = key
+
+    def _go_on_elsewhere(self, key: str, error: Exception) -> None:
+        self._lost[key] += 1
+        if self._lost[key] > _MAX_LOST_WORKERS:
+            raise TrainingError(
+                f"the training {key} of {self._jobs[key].model} lost {self._lost[key]} workers, the last with: {error}"
+            )
+        self._start(key)
+
+    def _take(self, key: str, message: Message) -> None:
+        observer = self._observer
+        match message:
+            case Begins(worker):
+                self._beginning[key] = worker
+                observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
+            case EpochResult():
+                if key in self._beginning:
+                    observer.begins(key, message.epoch - 1, self._beginning.pop(key))
                 observer.epoch(key, message.epoch, message.as_metrics())
-            else:
-                _keep(state, key, message, began, session.cpus_per_training)
+            case Refused(reason):
+                observer.finished(key, "diverged")
+                raise TrainingError(reason)
+            case FitResult():
+                _keep(self._state, key, message, self._began, self._session.cpus_per_training)
                 observer.finished(key, "finished")
-    finally:
-        for stream in running:
-            ray.cancel(stream, force=True)
 
 
 def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float) -> None:
     """Write what the driver got of a finished training; the .json last, which marks it as done."""
     write_bytes(state / f"{key}.safetensors", result.weights)
-    curve = _curve(state, key)
+    rows = curve(state, key)
     on_gpu = result.device != "cpu"
     write_json(
         _done_file(state, key),
         {
             "arguments": result.arguments,
-            "curve": curve,
-            "device_seconds": sum(row["speed/epoch_seconds"] for row in curve) * (1.0 if on_gpu else cpus),
+            "curve": rows,
+            "device_seconds": sum(row["speed/epoch_seconds"] for row in rows) * (1.0 if on_gpu else cpus),
             "began": began,
             "ended": time.time(),
             "device": result.device,
@@ -130,58 +168,5 @@ def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float
     )
 
 
-def _train_and_report(
-    key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, num_threads: int
-) -> Iterator[EpochResult | FitResult | str | None]:
-    """Runs on a worker. Yields None when it starts, each epoch as it ends, at last the result; a mistake of the user's
-    as its message."""
-    import torch
-
-    from reconv.training.fit import fit
-
-    torch.set_num_threads(num_threads)
-    data = delivery.open()
-    train, validation = data.train.share(job.train_share), data.validation if job.validates else None
-    checkpoint = state / f"{key}.ckpt"
-    messages: SimpleQueue[EpochResult | FitResult | str | BaseException | None] = SimpleQueue()
-
-    def on_epoch(result: EpochResult, save: SaveCheckpoint) -> None:
-        if math.isfinite(result.train_loss):
-            # The curve goes first: where a checkpoint is, every epoch before it stands in the curve.
-            row = {"epoch": result.epoch, **result.as_metrics()}
-            write_json(_curve_file(state, key), [*(r for r in _curve(state, key) if r["epoch"] < result.epoch), row])
-            with atomic(checkpoint) as temporary:
-                save(temporary)
-        messages.put(result)
-
-    def run() -> None:
-        try:
-            with local_copy(checkpoint) if checkpoint.exists() else nullcontext() as resume_from:
-                messages.put(fit(job, data.manifest, train, validation, on_epoch, resume_from))
-        except ReconvError as error:
-            messages.put(str(error))
-        except BaseException as error:
-            messages.put(error)
-
-    yield None
-    Thread(target=run, daemon=True).start()
-    while True:
-        message = messages.get()
-        if isinstance(message, BaseException):
-            raise message
-        yield message
-        if not isinstance(message, EpochResult):
-            return
-
-
 def _done_file(state: AnyPath, key: str) -> AnyPath:
     return state / f"{key}.json"
-
-
-def _curve_file(state: AnyPath, key: str) -> AnyPath:
-    return state / f"{key}.curve.json"
-
-
-def _curve(state: AnyPath, key: str) -> list[dict[str, float]]:
-    path = _curve_file(state, key)
-    return read_json(path) if path.exists() else []
