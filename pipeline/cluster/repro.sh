@@ -16,4 +16,9 @@ fi
 cd "$folder"
 # Workers import the code of this commit, too.
 export PYTHONPATH="$folder/src"
+# RECONV_WAIT_FOR: what scale.py shall ask for, such as "--num-gpus=2 --num-cpus=8".
+if [ -n "${RECONV_WAIT_FOR:-}" ]; then
+    # shellcheck disable=SC2086
+    python pipeline/cluster/scale.py $RECONV_WAIT_FOR
+fi
 exec dvc repro "$@"
