@@ -1,9 +1,9 @@
 #!/bin/sh
 # Makes this machine a node of a Ray cluster, by hand:
 #   pipeline/cluster/node.sh head [ADDRESS]             the first machine; ADDRESS is its own, by which the others reach it
-#   pipeline/cluster/node.sh join HEAD:PORT [ADDRESS]   every other one, with a copy of the first one's token file
+#   pipeline/cluster/node.sh join HEAD:PORT ADDRESS     every other one, with a copy of the first one's token file
 #   pipeline/cluster/node.sh stop
-# Without ADDRESS a node listens on the loopback address alone; with one, Ray listens on every interface of the machine.
+# Without ADDRESS the head listens on the loopback address alone; with one, Ray listens on every interface of the machine.
 # PORT, DASHBOARD_PORT and RAY_TMPDIR change what they name; what else is said, `ray start` gets:
 #   pipeline/cluster/node.sh head 10.0.0.5 --num-cpus=8
 set -eu
@@ -27,22 +27,22 @@ token() {
     [ -z "$(find "$RAY_AUTH_TOKEN_PATH" -perm /077)" ] || fail "$RAY_AUTH_TOKEN_PATH can be read by others: chmod 600 $RAY_AUTH_TOKEN_PATH"
 }
 
-own_address() { # the first argument, unless it is an option
-    case "${1:-}" in '' | -*) echo 127.0.0.1 ;; *) echo "$1" ;; esac
-}
-
-stay_local() { # by itself Ray takes 127.0.0.1 for the machine's outer address, unless it believes itself on a laptop
-    [ "$1" != 127.0.0.1 ] || export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
-}
-
 command=${1:-}
 [ $# -eq 0 ] || shift
 case "$command" in
 head)
     token head
-    address=$(own_address "$@")
-    [ "${1:-}" != "$address" ] || shift
-    stay_local "$address"
+    case "${1:-}" in
+    '' | -*)
+        address=127.0.0.1
+        # By itself Ray takes this for the machine's outer address, unless it believes itself on a laptop.
+        export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
+        ;;
+    *)
+        address=$1
+        shift
+        ;;
+    esac
     # The dashboard starts jobs: it stays on the loopback address, to be reached through `ssh -L 8265:127.0.0.1:8265`.
     ray start --head --node-ip-address="$address" --port="${PORT:-6379}" \
         --dashboard-host=127.0.0.1 --dashboard-port="${DASHBOARD_PORT:-8265}" --disable-usage-stats \
@@ -55,13 +55,10 @@ head)
     fi
     ;;
 join)
-    [ $# -ge 1 ] || fail "join what? pipeline/cluster/node.sh join HEAD:PORT [ADDRESS]"
+    [ $# -ge 2 ] || fail "join what, as whom? pipeline/cluster/node.sh join HEAD:PORT ADDRESS"
     token join
-    head=$1
-    shift
-    address=$(own_address "$@")
-    [ "${1:-}" != "$address" ] || shift
-    stay_local "$address"
+    head=$1 address=$2
+    shift 2
     ray start --address="$head" --node-ip-address="$address" --disable-usage-stats "$@"
     ;;
 stop) ray stop ;;

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -15,13 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-NODE = Path(__file__).parents[3] / "pipeline" / "cluster" / "node.sh"
+FOLDER = Path(__file__).parents[3] / "pipeline" / "cluster"
+NODE = FOLDER / "node.sh"
 CONNECT = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print(ray.cluster_resources()['CPU'])"
 JOBS = "/api/jobs/"
 
 
 @dataclass
 class Head:
+    address: str
     port: int
     dashboard: int
     folder: Path
@@ -38,9 +41,14 @@ class Head:
         connection.close()
         return status
 
+    def node(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [NODE, *command], env=self.environment, capture_output=True, text=True, timeout=180, check=False
+        )
+
     def connect(self, **changes: str) -> "subprocess.CompletedProcess[str]":
-        environment = {**self.environment, "RAY_gcs_rpc_server_connect_timeout_s": "3", **changes}
-        command = [sys.executable, "-c", CONNECT, f"127.0.0.1:{self.port}"]
+        environment = {**self.environment, **changes}
+        command = [sys.executable, "-c", CONNECT, f"{self.address}:{self.port}"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
 
     def processes(self) -> list[psutil.Process]:
@@ -62,32 +70,31 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    folder = tmp_path_factory.mktemp("h")  # short: Ray's sockets are below it
-    port, dashboard = free_port(), free_port()
+    with running_head(tmp_path_factory.mktemp("h"), "127.0.0.1") as running:  # a short name: Ray's sockets are below it
+        running.environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        yield running
+
+
+@contextmanager
+def running_head(folder: Path, address: str) -> Iterator[Head]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment = {
+    running = Head(address, free_port(), free_port(), folder, {})
+    running.environment |= {
         **inherited,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_AUTH_TOKEN": "one that the environment had before",
         "RAY_TMPDIR": str(folder / "r"),
-        "PORT": str(port),
-        "DASHBOARD_PORT": str(dashboard),
+        "PORT": str(running.port),
+        "DASHBOARD_PORT": str(running.dashboard),
     }
-    running = Head(port, dashboard, folder, environment)
     try:
-        started = subprocess.run(
-            [NODE, "head", "--num-cpus=1", "--object-store-memory=100000000"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        own = [] if address == "127.0.0.1" else [address]
+        started = running.node("head", *own, "--num-cpus=1", "--object-store-memory=100000000")
         assert started.returncode == 0, started.stdout + started.stderr
         assert running.token not in started.stdout + started.stderr
-        environment |= {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-        del environment["RAY_AUTH_TOKEN"]
+        running.environment["RAY_AUTH_MODE"] = "token"
+        del running.environment["RAY_AUTH_TOKEN"]
         wait_for_dashboard(running)
         yield running
     finally:
@@ -132,8 +139,9 @@ def test_the_token_opens_it(head: Head) -> None:
 def test_a_driver_connects_with_the_token_alone(head: Head, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("0" * 64, encoding="utf-8")
 
-    member = head.connect()
-    outsiders = [head.connect(RAY_AUTH_MODE="disabled"), head.connect(RAY_AUTH_TOKEN_PATH=str(tmp_path / "wrong"))]
+    changes = [{}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}]
+    with ThreadPoolExecutor() as at_once:  # who is refused tries for 20 s
+        member, *outsiders = at_once.map(lambda values: head.connect(**values), changes)
 
     assert member.stdout.strip() == "1.0", member.stderr
     assert [done.returncode for done in outsiders] == [1, 1]
@@ -162,18 +170,43 @@ def test_the_token_is_its_owners_alone_and_nowhere_else(head: Head) -> None:
     assert not [process for process in head.processes() if head.token in " ".join(process.cmdline())]
 
 
+def test_a_second_node_joins_and_brings_what_a_job_waits_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+    outer = [
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family == socket.AF_INET and not entry.address.startswith("127.")
+    ]
+    if not outer:
+        pytest.skip("this machine has no address but the loopback's")
+    with running_head(tmp_path_factory.mktemp("t"), outer[0]) as head:
+        address = f"{head.address}:{head.port}"
+        scale = [sys.executable, FOLDER / "scale.py", "--num-gpus=1"]
+        environment = {**head.environment, "RAY_ADDRESS": address}
+        refused = subprocess.run(
+            [*scale, "--timeout-seconds=1"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert refused.returncode == 1
+        assert "after 1 s there are still fewer than {'GPU': 1}" in refused.stderr
+        with subprocess.Popen(scale, env=environment) as waiting:
+            joined = head.node("join", address, head.address, "--num-cpus=1", "--num-gpus=1")
+            assert joined.returncode == 0, joined.stdout + joined.stderr
+            assert waiting.wait(60) == 0
+        assert head.connect().stdout.strip() == "2.0"
+
+
 def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("known to all", encoding="utf-8")
     (tmp_path / "token").chmod(0o644)
 
-    for command in (["head"], ["join", "127.0.0.1:1"]):
+    for command in (["head"], ["join", "127.0.0.1:1", "127.0.0.1"]):
         done = node(tmp_path, *command)
         assert done.returncode == 1
         assert "token can be read by others: chmod 600" in done.stderr
 
 
 def test_joining_needs_the_heads_token(tmp_path: Path) -> None:
-    done = node(tmp_path, "join", "127.0.0.1:1")
+    done = node(tmp_path, "join", "127.0.0.1:1", "127.0.0.1")
 
     assert done.returncode == 1
     assert "token is missing: copy the head's" in done.stderr
