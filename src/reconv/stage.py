@@ -17,8 +17,9 @@ from reconv.errors import ReconvError
 from reconv.files import write_json
 from reconv.params import Params, load_params
 from reconv.places import RESULTS
-from reconv.tracking.opening import check_tracking, open_stage_run
+from reconv.tracking.opening import open_stage_run
 from reconv.tracking.record import StageRun
+from reconv.tracking.server import check_tracking
 from reconv.training.cluster import Session
 
 _INTERRUPTED = 130
