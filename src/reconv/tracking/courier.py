@@ -62,7 +62,7 @@ class Courier:
             self._say(message)
 
     def close(self, finished: bool) -> None:
-        """Wait until all is delivered, but not for long; say what is left. `finished`: no stage goes on with this run."""
+        """Wait for all to be delivered, but not long; say what is left. `finished`: no stage goes on with this run."""
         self._keep = not finished
         self._closing.set()
         self._wake.set()

@@ -1,7 +1,7 @@
 """A journal's lines -> MLflow. Whatever is delivered a second time changes nothing there.
 
-MLflow's stores ignore a metric that equals one of the same run in value, time and step; a param or tag is overwritten by
-itself; a nested run is found again by its key.
+MLflow's stores ignore a metric that equals one of the same run in value, time and step; a param or tag is overwritten
+by itself; a nested run is found again by its key.
 """
 
 import os

@@ -1,9 +1,9 @@
 """Records of one stage on their way to MLflow: a file that only grows, and a mark of how much of it has been delivered.
 
-The file holds one JSON object a line, in the order in which the records were made. The operating system has a line before
-`append` returns, so that a killed process loses none, and the disk before it is delivered, so that what MLflow has is
-known here even after a power failure. Only one process has a journal open: the system frees the lock of one that dies,
-and its children do not have it, as they are spawned.
+The file holds one JSON object a line, in the order in which the records were made. The operating system has a line
+before `append` returns, so that a killed process loses none, and the disk before it is delivered, so that what MLflow
+has is known here even after a power failure. Only one process has a journal open: the system frees the lock of one that
+dies, and its children do not have it, as they are spawned.
 """
 
 import fcntl
@@ -102,7 +102,7 @@ class Journal:
         self.close()
 
     def _read(self, offset: int) -> tuple[list[Line], int]:
-        """Lines from `offset` on, at least one if there is any, and where the next begins; damaged ones are left out."""
+        """Lines from `offset` on, at least one if there is any, and where the next begins; without damaged ones."""
         text, end = b"", offset
         while end < self._size and b"\n" not in text:
             text += os.pread(self._file, min(_READ_BYTES, self._size - end), end)

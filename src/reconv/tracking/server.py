@@ -23,6 +23,7 @@ _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere that the user did not name
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # one for each trial that ends
 }
 
 
