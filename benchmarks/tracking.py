@@ -1,6 +1,6 @@
 """How many metrics a second does one driver bring to an MLflow server that keeps them in PostgreSQL?
 
-A stage's run as the pipeline opens it; 40 trials report 50 epochs in turn, each of ten metrics, as fast as they can.
+A stage's run as the pipeline opens it; 40 trials report 250 epochs in turn, each of ten metrics, as fast as they can.
 The clock runs from the first report until the server has all of them, the wait at the stage's end included. How long
 the driver itself was held up stands beside it. Server, PostgreSQL and driver share this machine. The contender is what
 most training loops do: MLflow's client, one `log_batch` an epoch, which the loop waits for.
@@ -18,7 +18,7 @@ from benchmarks.measure import OURS, ROOT, Effort, Row, interleaved, ratio
 from benchmarks.servers import MlflowServer, missing_for_postgres, postgres
 
 TITLE = "Tracking: metrics a second from one driver to an MLflow server on PostgreSQL"
-_TRIALS, _EPOCHS, _METRICS = 40, 50, 10
+_TRIALS, _EPOCHS, _METRICS = 40, 250, 10
 _PLAIN = "log_batch an epoch"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 Line = dict[str, Any]
-_READ_BYTES = 1 << 20
+_READ_BYTES = 4 << 20
 
 
 class Journal:
@@ -70,7 +70,7 @@ class Journal:
             yield from lines
 
     def waiting(self) -> tuple[list[Line], int]:
-        """The next lines that are not delivered, about a MB of them, and what to mark when they are."""
+        """The next lines that are not delivered, about 4 MB of them, and what to mark when they are."""
         return self._read(self._delivered)
 
     def is_delivered(self) -> bool:
