@@ -14,6 +14,7 @@ BENCHMARKS = (
     "search_quality",
     "pipeline",
     "growth",
+    "tracking",
     "verdict",
     "report",
     "own_images",

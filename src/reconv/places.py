@@ -11,6 +11,7 @@ COMPARE = RESULTS / "compare"
 REGISTERED = RESULTS / "register.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
 DOWNLOADS = STATE / "downloads"
+RECORDS = STATE / "records"  # on their way to MLflow
 LOGS = Path("logs")
 
 CNN, BASELINE = "cnn", "feedforward"

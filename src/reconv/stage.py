@@ -19,8 +19,9 @@ from reconv.files import AnyPath, write_json
 from reconv.params import Params, load_params
 from reconv.places import RESULTS
 from reconv.resuming import resumable_dir
-from reconv.tracking.opening import check_tracking, open_stage_run
+from reconv.tracking.opening import open_stage_run
 from reconv.tracking.record import StageRun
+from reconv.tracking.server import check_tracking
 from reconv.training.cluster import Session
 from reconv.training.observer import Observer, Observers
 from reconv.training_logs import TrainingLogs
@@ -52,7 +53,7 @@ class Stage:
 
     def observers(self, progress: Observer) -> Observer:
         """Whoever watches trainings: the status line, a log file for each, MLflow."""
-        return Observers(progress, TrainingLogs(self.name), self.run)
+        return Observers(progress, TrainingLogs(self.name, self.run.keep_log), self.run)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ from reconv.training.observer import History
 
 
 class TrainingLogs:
-    """Files logs/STAGE/NAME.log. A stage that starts anew deletes those of before; one that goes on adds to them."""
+    """Files logs/STAGE/NAME.log. A stage that starts anew deletes those of before; one that goes on adds to them.
 
-    def __init__(self, stage: str) -> None:
+    `keep` is given the key and the file of what ended.
+    """
+
+    def __init__(self, stage: str, keep: Callable[[str, Path], None]) -> None:
         self.folder = LOGS / stage
+        self._keep = keep
         self._files: dict[str, Path] = {}
 
     def resumed(self, history: History, ended: Set[str]) -> None:
@@ -35,6 +39,7 @@ class TrainingLogs:
 
     def finished(self, key: str, status: str) -> None:
         self._write(key, status)
+        self._keep(key, self._files[key])
 
     def _write(self, key: str, what: str, values: Mapping[str, Any] | None = None) -> None:
         shown = "".join(f"  {k} {v:.5g}" if isinstance(v, float) else f"  {k} {v}" for k, v in (values or {}).items())

@@ -1,10 +1,13 @@
 """The MLflow runs of a stage, in a real sqlite store."""
 
+import time
+
 import pytest
 from mlflow.tracking import MlflowClient
 
 from reconv.errors import UnavailableError
-from reconv.tracking.opening import check_tracking, end_pipeline_run, open_stage_run, tracking_uri
+from reconv.tracking.opening import end_pipeline_run, open_stage_run
+from reconv.tracking.server import check_tracking, tracking_uri
 
 
 @pytest.fixture
@@ -32,12 +35,20 @@ def children(client, run_id):
     return client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
 
 
+def becomes(client, run_id, status):
+    """Records are delivered beside the stage."""
+    deadline = time.monotonic() + 20
+    while client.get_run(run_id).info.status != status and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return client.get_run(run_id).info.status == status
+
+
 def test_stages_share_a_pipeline_run_until_it_ends(open_run, client):
     with open_run("prepare") as first:
-        assert client.get_run(first.parent.run_id).info.status == "RUNNING"
+        assert becomes(client, first.parent.run_id, "RUNNING")
     with open_run("compare") as second:
         assert first.parent.run_id == second.parent.run_id
-        assert client.get_run(first.parent.run_id).info.status == "RUNNING"
+        assert becomes(client, first.parent.run_id, "RUNNING")
     end_pipeline_run()
     assert client.get_run(second.parent.run_id).info.status == "FINISHED"
     with open_run("prepare") as third:
@@ -50,7 +61,7 @@ def test_an_interrupted_stage_joins_its_run_and_a_finished_one_gets_a_new(open_r
     assert client.get_run(interrupted.run_id).info.status == "KILLED"
     with open_run("train", "cnn") as resumed:
         assert resumed.run_id == interrupted.run_id
-        assert client.get_run(resumed.run_id).info.status == "RUNNING"
+        assert becomes(client, resumed.run_id, "RUNNING")
     with open_run("train", "cnn") as again:
         assert again.run_id != interrupted.run_id
 
@@ -92,13 +103,28 @@ def test_a_resumed_stage_joins_its_trials_logs_what_is_missing_and_forgets_the_r
     assert sorted((metric.step, metric.value) for metric in logged) == [(1, 1.0), (2, 0.5), (3, 0.5)]
 
 
-def test_a_store_that_fails_on_the_way_is_said_once_and_stops_nothing(open_run, client, said, monkeypatch):
-    with open_run("prepare") as run:
-        monkeypatch.setattr(run._client, "log_batch", lambda *args, **kwargs: 1 / 0)
+def test_what_cannot_be_kept_is_said_once_and_stops_nothing(open_run, client, said, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left")
+
+    with open_run("prepare") as run, monkeypatch.context() as full:
+        full.setattr(run.courier.journal, "append", fail)
         for _ in range(3):
             run.log_metrics({"a": 1.0})
     assert len(said) == 1
     assert "goes on without it" in said[0]
+
+
+def test_what_mlflow_refuses_is_said_once_and_takes_nothing_else_with_it(open_run, client, said):
+    with open_run("prepare") as run:
+        run.log_metrics({"before": 1.0})
+        run.log_params({"once": 1})
+        run.log_params({"once": 2})
+        run.log_metrics({"after": 1.0})
+    data = client.get_run(run.run_id).data
+    assert (data.metrics, data.params) == ({"before": 1.0, "after": 1.0}, {"once": "1"})
+    assert len(said) == 1
+    assert "refuses a record" in said[0]
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "https://localhost:9"])

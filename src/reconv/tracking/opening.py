@@ -1,42 +1,26 @@
 """Finding or starting the MLflow run of a stage, nested in that of the pipeline."""
 
-import os
-import socket
-import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from reconv.errors import UnavailableError
-from reconv.files import atomic, digest_of, read_json, slug, write_json
-from reconv.params import Params, ResourcesParams
+from reconv.files import digest_of, read_json, slug, write_json
+from reconv.params import Params
 from reconv.places import STATE
+from reconv.tracking.courier import Courier
+from reconv.tracking.delivery import MAX_PARAMS, PARENT
 from reconv.tracking.lineage import dvc_hashes
-from reconv.tracking.record import NOTE, PARENT, Record, StageRun
+from reconv.tracking.machine import MachineMetrics
+from reconv.tracking.record import NOTE, Record, StageRun, as_params
+from reconv.tracking.server import connect, tracking_uri, unavailable
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-_CONNECT_SECONDS = 10
-_SQLITE = "sqlite:///"
-_MEMORY = Path("/dev/shm")
-_CLIENT_SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere that the user did not name
-}
 _PIPELINE = STATE / "pipeline.json"
-_SYSTEM_METRICS_SECONDS = 5
-
-
-def tracking_uri(resources: ResourcesParams) -> str:
-    """MLFLOW_TRACKING_URI, else params.yaml's, else a file in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or resources.tracking_uri or f"sqlite:///{Path('mlflow.db').resolve()}"
 
 
 def model_name(params: Params) -> str:
@@ -54,17 +38,19 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
     uri = tracking_uri(params.resources)
     name = f"{stage} {model}" if model else stage
     try:
-        client = _connect(uri)
+        client = connect(uri)
         experiment_id = _experiment(client, uri, params)
         pipeline = _pipeline_run(client, experiment_id, params)
-        client.update_run(pipeline["run_id"], status="RUNNING")
-        parent = Record(client, pipeline["run_id"], say)
         run_id = _join_or_create(client, experiment_id, pipeline, name)
+        courier = Courier(client, uri, run_id, set(pipeline["stages"].values()), say)
     except Exception as error:  # whatever the store's client raises
-        raise _unavailable(uri, error) from None
-    run = StageRun(client, run_id, parent, slug(params.data.source), say)
+        raise unavailable(uri, error) from None
+    run = StageRun(courier, run_id, Record(courier, {"run": pipeline["run_id"]}), slug(params.data.source))
+    courier.start()
+    run.parent.set_status("RUNNING")
+    run.set_status("RUNNING")
     run.set_tags({f"dvc.{path}": digest for path, digest in dvc_hashes().items()})
-    monitor = _system_metrics(run_id) if stage in ("search", "train", "evaluate") else None
+    machine = MachineMetrics(run) if stage in ("search", "train", "evaluate") else None
     status = "FAILED"
     try:
         yield run
@@ -73,10 +59,11 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         status = "KILLED"
         raise
     finally:
-        if monitor is not None:
-            monitor.finish()
+        if machine is not None:
+            machine.finish()
         run.end(status)
-        parent.end(status)  # the next stage sets it running again; there may be none
+        run.parent.end(status)  # the next stage sets it running again; there may be none
+        courier.close(finished=status == "FINISHED")
         if status == "FINISHED":
             pipeline["stages"].pop(name, None)
             write_json(_PIPELINE, pipeline)
@@ -85,63 +72,6 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
 def end_pipeline_run() -> None:
     """The last stage calls it: the next stage to run starts a new pipeline run."""
     _PIPELINE.unlink(missing_ok=True)
-
-
-def _connect(uri: str) -> "MlflowClient":
-    for name, value in _CLIENT_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-    from mlflow.tracking import MlflowClient
-
-    _make_store(uri)
-    mlflow.set_tracking_uri(uri)
-    return MlflowClient(uri)
-
-
-def _make_store(uri: str) -> None:
-    """Make a new file's tables in memory and move them to their place as a whole: migration by migration on a disk it
-    takes up to 8 s instead of 2, and a process that is killed meanwhile leaves a store that cannot be opened."""
-    path = Path(uri.removeprefix(_SQLITE))
-    if not uri.startswith(_SQLITE) or "?" in uri or path.exists():
-        return
-    from mlflow.tracking import MlflowClient
-
-    with TemporaryDirectory(prefix="reconv-store-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
-        made = Path(folder) / "mlflow.db"
-        MlflowClient(f"{_SQLITE}{made}").search_experiments(max_results=1)
-        with (
-            atomic(path) as temporary,
-            closing(sqlite3.connect(made)) as source,
-            closing(sqlite3.connect(temporary)) as target,
-        ):
-            source.backup(target)
-
-
-def check_tracking(resources: ResourcesParams) -> None:
-    """A server that does not answer is known here within seconds; MLflow's client would retry for minutes.
-
-    Raises:
-        UnavailableError: no connection is accepted.
-    """
-    uri = tracking_uri(resources)
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise _unavailable(uri, error) from None
-
-
-def _unavailable(uri: str, error: Exception) -> UnavailableError:
-    parts = urlsplit(uri)
-    shown = uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else uri
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return UnavailableError(
-        f"MLflow at {shown} cannot be used ({reason}).\n"
-        "Start the server, correct MLFLOW_TRACKING_URI or resources.tracking_uri, or unset both to use a local file."
-    )
 
 
 def _experiment(client: "MlflowClient", uri: str, params: Params) -> str:
@@ -166,6 +96,8 @@ def _experiment(client: "MlflowClient", uri: str, params: Params) -> str:
 
 def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) -> dict[str, Any]:
     """The pipeline run that an interrupted `dvc repro` left, if the parameters are the same; else a new one."""
+    from mlflow.entities import Param
+
     key = digest_of([tracking_uri(params.resources), params.model_dump(mode="json", exclude={"resources"})])
     if _PIPELINE.exists():
         pipeline: dict[str, Any] = read_json(_PIPELINE)
@@ -182,7 +114,10 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
         },
     )
     pipeline = {"key": key, "run_id": run.info.run_id, "stages": {}}
-    Record(client, run.info.run_id, print).log_params(_flatten(params.model_dump(mode="json", by_alias=True)))
+    values = list(as_params(_flatten(params.model_dump(mode="json", by_alias=True))).items())
+    for start in range(0, len(values), MAX_PARAMS):
+        some = [Param(key, value) for key, value in values[start : start + MAX_PARAMS]]
+        client.log_batch(run.info.run_id, params=some)
     write_json(_PIPELINE, pipeline)
     return pipeline
 
@@ -190,7 +125,6 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
 def _join_or_create(client: "MlflowClient", experiment_id: str, pipeline: dict[str, Any], name: str) -> str:
     run_id: str | None = pipeline["stages"].get(name)
     if run_id is not None and _exists(client, run_id):
-        client.update_run(run_id, status="RUNNING")
         return run_id
     commit = git_commit()
     run = client.create_run(
@@ -211,14 +145,6 @@ def _exists(client: "MlflowClient", run_id: str) -> bool:
         return bool(client.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException:
         return False
-
-
-def _system_metrics(run_id: str) -> Any:
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=_SYSTEM_METRICS_SECONDS)
-    monitor.start()
-    return monitor
 
 
 def git_commit() -> str:

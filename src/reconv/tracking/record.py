@@ -1,163 +1,189 @@
 """Runs that this process writes. Only the driver process of a stage does.
 
-MLflow observes: once a stage has started, a store that fails stops nothing.
+MLflow observes: once a stage has started, a store that fails stops nothing. What is recorded here is in the stage's
+journal when the call returns; the courier brings it to MLflow.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import wraps
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from reconv.artifacts import Manifest
 from reconv.files import slug
 from reconv.places import PREPARED
+from reconv.tracking.courier import Courier
+from reconv.tracking.delivery import MAX_METRICS, MAX_PARAMS
+from reconv.tracking.journal import Line
 from reconv.training.observer import History
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
-
 NOTE = "mlflow.note.content"
-PARENT = "mlflow.parentRunId"
-_KEY = "reconv.key"
+_MAX_CHARACTERS = 5000
 P = ParamSpec("P")
 R = TypeVar("R", bound="Record")
 
 
 def never_stops_training(method: Callable[Concatenate[R, P], None]) -> Callable[Concatenate[R, P], None]:
-    """A record that cannot be written is said once and left out: the numbers do not depend on it."""
+    """A record that cannot be kept (the disk is full) is said once and left out: the numbers do not depend on it."""
 
     @wraps(method)
     def guarded(self: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
-        except Exception as error:  # whatever the store's client raises
-            if not self.has_complained():
-                self.complain(f"MLflow takes no record ({str(error).splitlines()[0]}); the stage goes on without it.")
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            self.courier.say_once("not kept", f"no record for MLflow ({reason}); the stage goes on without it.")
 
     return guarded
 
 
 class Record:
-    """One MLflow run that this process writes."""
+    """One MLflow run that this process writes: {"run": its id} or, nested in the stage's, {"key": its key}."""
 
-    def __init__(self, client: "MlflowClient", run_id: str, complain: Callable[[str], None]) -> None:
-        self._client = client
-        self.run_id = run_id
-        self._complain = complain
-        self._complaints: list[str] = []
+    def __init__(self, courier: Courier, run: Mapping[str, str]) -> None:
+        self.courier = courier
+        self._run = run
 
-    def has_complained(self) -> bool:
-        return bool(self._complaints)
-
-    def complain(self, message: str) -> None:
-        self._complaints.append(message)
-        self._complain(message)
+    @property
+    def run_id(self) -> str:
+        """Of the stage's and the pipeline's; a nested run has none before it is delivered."""
+        return self._run["run"]
 
     @never_stops_training
     def log_params(self, values: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        self._client.log_batch(self.run_id, params=[Param(key, str(value)[:5000]) for key, value in values.items()])
+        for some in _parts(as_params(values), MAX_PARAMS):
+            self._log(params=some)
 
     @never_stops_training
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+        for some in _parts({key: float(value) for key, value in metrics.items()}, MAX_METRICS):
+            self._log(metrics=some, step=step)
 
     @never_stops_training
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        for some in _parts(tags, MAX_PARAMS):
+            self._log(tags=some)
 
     def describe(self, markdown: str) -> None:
         self.set_tags({NOTE: markdown})
 
     @never_stops_training
     def log_file(self, path: Path, folder: str | None = None) -> None:
-        self._client.log_artifact(self.run_id, str(path), folder)
+        self._append("file", file=self.courier.journal.keep_file(path), folder=folder)
 
     @never_stops_training
     def log_dataset(self, manifest: Manifest, context: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
+        dataset = {
+            "name": slug(manifest.source),
+            "digest": manifest.digest[:32],
+            "source_type": "local",
+            "source": json.dumps({"uri": str(PREPARED)}),
+            "schema": json.dumps({"image": ["uint8", *manifest.image_shape], "classes": list(manifest.class_names)}),
+            "profile": json.dumps(manifest.counts),
+        }
+        self._append("dataset", dataset=dataset, context=context)
 
-        dataset = Dataset(
-            name=slug(manifest.source),
-            digest=manifest.digest[:32],
-            source_type="local",
-            source=json.dumps({"uri": str(PREPARED)}),
-            schema=json.dumps({"image": ["uint8", *manifest.image_shape], "classes": list(manifest.class_names)}),
-            profile=json.dumps(manifest.counts),
-        )
-        self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+    @never_stops_training
+    def set_status(self, status: str) -> None:
+        self._append("status", status=status)
 
     @never_stops_training
     def end(self, status: str) -> None:
-        self._client.set_terminated(self.run_id, status)
+        self._append("end", status=status)
+
+    @never_stops_training
+    def start(self, name: str, tags: Mapping[str, str]) -> None:
+        """Make the nested run, or set it running."""
+        self._append("start", name=name, tags=dict(tags))
+
+    def _log(self, **values: Any) -> None:
+        self._append("log", **{"params": {}, "metrics": {}, "tags": {}, "step": 0, **values})
+
+    def _append(self, kind: str, **values: Any) -> None:
+        """With the time of now, so that a record that is delivered twice is the same."""
+        self.courier.journal.append({**self._run, "op": kind, "at": int(time.time() * 1000), **values})
+        self.courier.wake()
 
 
 class StageRun(Record):
-    """The run of a stage. As an observer it keeps a nested run for each trial or seed."""
+    """The run of a stage. As an observer it keeps a nested run for each trial or seed.
 
-    def __init__(
-        self, client: "MlflowClient", run_id: str, parent: Record, experiment: str, complain: Callable[[str], None]
-    ) -> None:
-        super().__init__(client, run_id, complain)
+    What an interrupted stage has recorded stands in its journal, delivered or not.
+    """
+
+    def __init__(self, courier: Courier, run_id: str, parent: Record, experiment: str) -> None:
+        super().__init__(courier, {"run": run_id})
         self.parent = parent
         self.experiment = experiment
-        self._experiment_id = client.get_run(run_id).info.experiment_id
-        self._children: dict[str, Record] = {}
+        self.next_machine_step = 0
         self._last_epoch: dict[str, int] = {}
+        """Of each nested run that was started."""
+        for line in courier.journal.all():
+            self._remember(line)
+
+    def _remember(self, line: Line) -> None:
+        if line["op"] == "keep":
+            self._last_epoch = {key: self._last_epoch[key] for key in line["keys"] if key in self._last_epoch}
+        elif line["op"] == "start":
+            self._last_epoch.setdefault(line["key"], 0)
+        elif "key" in line and line["op"] == "log":
+            self._last_epoch[line["key"]] = max(self._last_epoch.get(line["key"], 0), line["step"])
+        elif line.get("run") == self.run_id and any(key.startswith("system/") for key in line.get("metrics", ())):
+            self.next_machine_step = line["step"] + 1
 
     @never_stops_training
     def resumed(self, history: History, ended: Set[str]) -> None:
         """Join the nested runs that an interrupted stage left; those it does not go on with are deleted."""
-        for run in self._nested():
-            key = run.data.tags.get(_KEY, "")
-            if key not in history:
-                self._client.delete_run(run.info.run_id)
-                continue
-            self._children[key] = Record(self._client, run.info.run_id, self.complain)
-            logged = self._client.get_metric_history(run.info.run_id, "train/loss")
-            self._last_epoch[key] = max((metric.step for metric in logged), default=0)
+        if not self._last_epoch:
+            return
+        kept = {key: last for key, last in self._last_epoch.items() if key in history}
+        self._append("keep", keys=sorted(kept))
+        self._last_epoch = kept
+        for key in kept:
             for epoch, metrics in sorted(history[key].items()):
-                self.epoch(key, epoch, metrics)  # what it had not logged when it was interrupted
-
-    def _nested(self) -> list["Run"]:
-        return list(
-            self._client.search_runs([self._experiment_id], f"tags.`{PARENT}` = '{self.run_id}'", max_results=10_000)
-        )
+                self.epoch(key, epoch, metrics)  # what was not recorded when it was interrupted
 
     @never_stops_training
     def started(self, key: str, name: str, values: Mapping[str, Any]) -> None:
-        if key in self._children:
-            self._client.update_run(self._children[key].run_id, status="RUNNING")
-            return
-        run = self._client.create_run(
-            self._experiment_id, run_name=name, tags={PARENT: self.run_id, _KEY: key, NOTE: _values_as_text(values)}
-        )
-        self._children[key] = Record(self._client, run.info.run_id, self.complain)
-        self._children[key].log_params(values)
+        trial = Record(self.courier, {"key": key})
+        trial.start(name, {NOTE: _values_as_text(values)})
+        trial.log_params(values)
+        self._last_epoch.setdefault(key, 0)
 
     @never_stops_training
     def begins(self, key: str, after_epoch: int, worker: str) -> None:
-        self._children[key].set_tags({"reconv.worker": worker, "reconv.begins_after_epoch": str(after_epoch)})
+        trial = Record(self.courier, {"key": key})
+        trial.set_tags({"reconv.worker": worker, "reconv.begins_after_epoch": str(after_epoch)})
+
+    def keep_log(self, key: str, path: Path) -> None:
+        """The log file of a trial or seed, with its run."""
+        Record(self.courier, {"key": key}).log_file(path)
 
     @never_stops_training
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
-        if epoch > self._last_epoch.get(key, 0):
+        if epoch > self._last_epoch[key]:
             self._last_epoch[key] = epoch
-            self._children[key].log_metrics(metrics, step=epoch)
+            Record(self.courier, {"key": key}).log_metrics(metrics, step=epoch)
 
     @never_stops_training
     def finished(self, key: str, status: str) -> None:
-        self._children[key].set_tags({"reconv.status": status})
-        self._children[key].end("FAILED" if status in ("failed", "diverged") else "FINISHED")
+        trial = Record(self.courier, {"key": key})
+        trial.set_tags({"reconv.status": status})
+        trial.end("FAILED" if status in ("failed", "diverged") else "FINISHED")
+
+
+def as_params(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value)[:_MAX_CHARACTERS] for key, value in values.items()}
+
+
+def _parts(values: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    """As many at a time as one request takes."""
+    items = iter(values.items())
+    while some := dict(islice(items, size)):
+        yield some
 
 
 def _values_as_text(values: Mapping[str, Any]) -> str:

@@ -87,7 +87,9 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
     address = cluster_address(resources) or "local"
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     if address == "local":
-        if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # Ray reads it when it is imported
+        # By itself Ray listens on every interface of the machine; taking it for a laptop, on the loopback address.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # Ray reads both when it is imported
             # A token of this session alone: by itself Ray leaves one in the home folder that later clusters require.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

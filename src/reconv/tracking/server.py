@@ -1,0 +1,104 @@
+"""The MLflow server, or the file that takes its place: where it is, whether it answers, a client of it."""
+
+import os
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from reconv.errors import UnavailableError
+from reconv.files import atomic
+from reconv.params import ResourcesParams
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_CONNECT_SECONDS = 10
+_SQLITE = "sqlite:///"
+_MEMORY = Path("/dev/shm")
+_CLIENT_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere that the user did not name
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # one for each trial that ends
+}
+
+
+def tracking_uri(resources: ResourcesParams) -> str:
+    """MLFLOW_TRACKING_URI, else params.yaml's, else a file in the project's folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or resources.tracking_uri or f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def shown(uri: str) -> str:
+    """Without its password."""
+    parts = urlsplit(uri)
+    return uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else uri
+
+
+def check_tracking(resources: ResourcesParams) -> None:
+    """A server that does not answer is known here within seconds; MLflow's client would retry for minutes.
+
+    A stage does not start without one: its run could not be joined, and who named a server wants the records there. One
+    that is lost later stops nothing.
+
+    Raises:
+        UnavailableError: no connection is accepted.
+    """
+    uri = tracking_uri(resources)
+    try:
+        check_answers(uri)
+    except OSError as error:
+        raise unavailable(uri, error) from None
+
+
+def check_answers(uri: str) -> None:
+    """Raises OSError: it is a server's, and no connection is accepted there."""
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
+
+
+def unavailable(uri: str, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"MLflow at {shown(uri)} cannot be used ({reason_of(error)}).\n"
+        "Start the server, correct MLFLOW_TRACKING_URI or resources.tracking_uri, or unset both to use a local file."
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Its first line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def connect(uri: str) -> "MlflowClient":
+    for name, value in _CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    _make_store(uri)
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+def _make_store(uri: str) -> None:
+    """Make a new file's tables in memory and move them to their place as a whole: migration by migration on a disk it
+    takes up to 8 s instead of 2, and a process that is killed meanwhile leaves a store that cannot be opened."""
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or "?" in uri or path.exists():
+        return
+    from mlflow.tracking import MlflowClient
+
+    with TemporaryDirectory(prefix="reconv-store-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        made = Path(folder) / "mlflow.db"
+        MlflowClient(f"{_SQLITE}{made}").search_experiments(max_results=1)
+        with (
+            atomic(path) as temporary,
+            closing(sqlite3.connect(made)) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)

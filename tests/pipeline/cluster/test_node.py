@@ -1,0 +1,218 @@
+"""A Ray head as node.sh starts it: what listens where, and who gets an answer."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psutil
+import pytest
+
+FOLDER = Path(__file__).parents[3] / "pipeline" / "cluster"
+NODE = FOLDER / "node.sh"
+CONNECT = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print(ray.cluster_resources()['CPU'])"
+JOBS = "/api/jobs/"
+
+
+@dataclass
+class Head:
+    address: str
+    port: int
+    dashboard: int
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def token(self) -> str:
+        return (self.folder / "token").read_text()
+
+    def ask(self, path: str, headers: dict[str, str], method: str = "GET", body: bytes | None = None) -> int:
+        connection = HTTPConnection("127.0.0.1", self.dashboard, timeout=30)
+        connection.request(method, path, body=body, headers={"Content-Type": "application/json", **headers})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    def node(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [NODE, *command], env=self.environment, capture_output=True, text=True, timeout=180, check=False
+        )
+
+    def connect(self, **changes: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**self.environment, **changes}
+        command = [sys.executable, "-c", CONNECT, f"{self.address}:{self.port}"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
+
+    def processes(self) -> list[psutil.Process]:
+        """Of this head alone: its folder is on their command lines, or their parent is one of them."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if any(str(self.folder) in word for word in process.cmdline()):
+                    found += [process, *process.children(recursive=True)]
+        return list(set(found))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with running_head(tmp_path_factory.mktemp("h"), "127.0.0.1") as running:  # a short name: Ray's sockets are below it
+        running.environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        yield running
+
+
+@contextmanager
+def running_head(folder: Path, address: str) -> Iterator[Head]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    running = Head(address, free_port(), free_port(), folder, {})
+    running.environment |= {
+        **inherited,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        "RAY_AUTH_TOKEN": "one that the environment had before",
+        "RAY_TMPDIR": str(folder / "r"),
+        "PORT": str(running.port),
+        "DASHBOARD_PORT": str(running.dashboard),
+    }
+    try:
+        own = [] if address == "127.0.0.1" else [address]
+        started = running.node("head", *own, "--num-cpus=1", "--object-store-memory=100000000")
+        assert started.returncode == 0, started.stdout + started.stderr
+        assert running.token not in started.stdout + started.stderr
+        running.environment["RAY_AUTH_MODE"] = "token"
+        del running.environment["RAY_AUTH_TOKEN"]
+        wait_for_dashboard(running)
+        yield running
+    finally:
+        processes = running.processes()
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=20)
+
+
+def wait_for_dashboard(running: Head) -> None:
+    for _ in range(120):
+        with suppress(OSError):
+            if running.ask(JOBS, {"Authorization": f"Bearer {running.token}"}) == 200:
+                return
+        time.sleep(0.5)
+    raise AssertionError("the dashboard does not answer")
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+
+@pytest.mark.parametrize("path", [JOBS, "/api/version", "/nodes?view=summary", "/api/v0/logs", "/api/cluster_status"])
+def test_the_dashboard_answers_nobody_without_the_token(head: Head, path: str) -> None:
+    assert head.ask(path, {}) == 401
+    assert head.ask(path, {"Authorization": "Bearer "}) in (401, 403)
+    assert head.ask(path, {"Authorization": "Bearer " + "0" * 64}) == 403
+    assert head.ask(path, {"Cookie": "ray-authentication-token=" + "0" * 64}) == 403
+
+
+def test_nobody_starts_a_job_without_the_token(head: Head) -> None:
+    job = b'{"entrypoint": "touch planted"}'
+
+    assert head.ask(JOBS, {}, "POST", job) == 401
+    assert head.ask(JOBS, {"Authorization": "Bearer wrong"}, "POST", job) == 403
+
+
+def test_the_token_opens_it(head: Head) -> None:
+    assert head.ask(JOBS, {"Authorization": f"Bearer {head.token}"}) == 200
+
+
+def test_a_driver_connects_with_the_token_alone(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "wrong").write_text("0" * 64, encoding="utf-8")
+
+    changes = [{}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}]
+    with ThreadPoolExecutor() as at_once:  # who is refused tries for 20 s
+        member, *outsiders = at_once.map(lambda values: head.connect(**values), changes)
+
+    assert member.stdout.strip() == "1.0", member.stderr
+    assert [done.returncode for done in outsiders] == [1, 1]
+    assert all("InvalidAuthToken" in done.stderr for done in outsiders)
+
+
+def test_everything_listens_on_the_loopback_address(head: Head) -> None:
+    listening = {
+        connection.laddr
+        for process in head.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    assert {head.port, head.dashboard} < {address.port for address in listening}
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_the_token_is_its_owners_alone_and_nowhere_else(head: Head) -> None:
+    assert stat.S_IMODE((head.folder / "token").stat().st_mode) == 0o600
+    assert len(head.token) == 64
+
+    logs = [path for path in (head.folder / "r").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(logs) > 5
+    assert [path for path in logs if head.token.encode() in path.read_bytes()] == []
+    assert not [process for process in head.processes() if head.token in " ".join(process.cmdline())]
+
+
+def test_a_second_node_joins_and_brings_what_a_job_waits_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+    outer = [
+        entry.address
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family == socket.AF_INET and not entry.address.startswith("127.")
+    ]
+    if not outer:
+        pytest.skip("this machine has no address but the loopback's")
+    with running_head(tmp_path_factory.mktemp("t"), outer[0]) as head:
+        address = f"{head.address}:{head.port}"
+        scale = [sys.executable, FOLDER / "scale.py", "--num-gpus=1"]
+        environment = {**head.environment, "RAY_ADDRESS": address}
+        refused = subprocess.run(
+            [*scale, "--timeout-seconds=1"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert refused.returncode == 1
+        assert "after 1 s there are still fewer than {'GPU': 1}" in refused.stderr
+        with subprocess.Popen(scale, env=environment) as waiting:
+            joined = head.node("join", address, head.address, "--num-cpus=1", "--num-gpus=1")
+            assert joined.returncode == 0, joined.stdout + joined.stderr
+            assert waiting.wait(60) == 0
+        assert head.connect().stdout.strip() == "2.0"
+
+
+def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("known to all", encoding="utf-8")
+    (tmp_path / "token").chmod(0o644)
+
+    for command in (["head"], ["join", "127.0.0.1:1", "127.0.0.1"]):
+        done = node(tmp_path, *command)
+        assert done.returncode == 1
+        assert "token can be read by others: chmod 600" in done.stderr
+
+
+def test_joining_needs_the_heads_token(tmp_path: Path) -> None:
+    done = node(tmp_path, "join", "127.0.0.1:1", "127.0.0.1")
+
+    assert done.returncode == 1
+    assert "token is missing: copy the head's" in done.stderr
+    assert not (tmp_path / "token").exists()
+
+
+def node(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    return subprocess.run([NODE, *command], env=environment, capture_output=True, text=True, timeout=60, check=False)
