@@ -1,6 +1,6 @@
 # `make help` lists the commands. People, CI and schedules call the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test quick lint bench screenshots ui lock
+.PHONY: help setup repro test quick lint faults bench screenshots ui lock
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -35,6 +35,9 @@ lint: .venv/ready ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+faults: .venv/ready ## kill parts of a cluster while stages run on it (RUNS=20 of each stage: 120 faults, half an hour)
+	@RECONV_FAULT_RUNS=$${RUNS:-20} pytest -s tests/faults
 
 bench: .venv/ready ## measure speed against the alternatives (2 hours; BENCH=training for one)
 	@python -m benchmarks $(BENCH)
