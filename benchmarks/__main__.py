@@ -15,6 +15,7 @@ BENCHMARKS = (
     "pipeline",
     "growth",
     "tracking",
+    "cluster",
     "verdict",
     "report",
     "own_images",

@@ -87,6 +87,8 @@ class Clock:
 
     def started(self, key: str, name: str, values: Mapping[str, Any]) -> None: ...
 
+    def begins(self, key: str, after_epoch: int, worker: str) -> None: ...
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         now = time.perf_counter()
         self.epochs.append((now - metrics["speed/epoch_seconds"], now))
