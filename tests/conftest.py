@@ -9,6 +9,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 # Before Ray is imported: by itself it would leave a token in the home folder.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+# A local session would set it to 0, and this process could make no cluster of several nodes any more.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
 
 import copy
 from collections.abc import Callable, Iterator

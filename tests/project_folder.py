@@ -12,7 +12,13 @@ import yaml
 
 def environment(**changes: str) -> dict[str, str]:
     """The caller's, less what says where to run."""
-    ours = ("RAY_ADDRESS", "RAY_AUTH_MODE", "MLFLOW_TRACKING_URI", "RECONV_VERBOSE")
+    ours = (
+        "RAY_ADDRESS",
+        "RAY_AUTH_MODE",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+        "MLFLOW_TRACKING_URI",
+        "RECONV_VERBOSE",
+    )
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return {**kept, "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}", "CI": "true", **changes}
 
