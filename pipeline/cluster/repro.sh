@@ -4,7 +4,7 @@
 # the cache holds.
 set -eu
 from=${RECONV_SOURCE:-/opt/reconv}
-shared=${RECONV_SHARED:-/work}
+shared=${RECONV_SHARED:-/shared}
 commit=$(git -C "$from" rev-parse --short=12 HEAD)
 folder=$shared/$commit
 if [ ! -d "$folder" ]; then
