@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,14 @@ def environment(**changes: str) -> dict[str, str]:
     )
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return {**kept, "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}", "CI": "true", **changes}
+
+
+def free_port() -> int:
+    """Of the loopback address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def copy_pipeline(repository: Path, to: Path) -> None:

@@ -6,7 +6,6 @@ each went on, which its log file says.
 
 import re
 import secrets
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import psutil
-from project_folder import environment
+from project_folder import environment, free_port
 
 _RAY = Path(sys.executable).with_name("ray")
 _NEVER_SECONDS = 180
@@ -30,9 +29,7 @@ class Cluster:
     """A head without a core and two nodes with one each, on the loopback address, with a token."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.environment = environment(
             RAY_ADDRESS=self.address,
             RAY_AUTH_MODE="token",

@@ -52,9 +52,8 @@ def search(
         # After every result: a state that is older than a trial's last two checkpoints names one that is deleted.
         TUNE_GLOBAL_CHECKPOINT_S="0",
     )
-    takes_all = (
-        params.search.reproducible and session.is_local
-    )  # of a cluster, no node has as many cores as all together
+    # No node of a cluster has as many cores as all of them together.
+    takes_all = params.search.reproducible and session.is_local
     cpus = session.num_cpus if takes_all else session.cpus_per_training
     room = 1 if params.search.reproducible else session.room
     resources = {"cpu": cpus, "gpu": session.gpus_per_training}

@@ -97,6 +97,8 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
         _check_reachable(address)
     import ray
 
+    from reconv.training.nodes import nodes_alive
+
     is_local = address == "local"
     if is_local:
         options = {**_LOCAL_OPTIONS, "_system_config": _PRELOAD if num_trainings else _NO_EARLY_WORKERS}
@@ -121,15 +123,11 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
             threads_per_training=resources.cpus_per_trial,
             is_local=is_local,
             shares_files=is_local or _shares_files(resources),
-            object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in _alive(ray.nodes())),
+            object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in nodes_alive()),
             storage=resources.storage,
         )
     finally:
         ray.shutdown()
-
-
-def _alive(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [node for node in nodes if node["Alive"]]
 
 
 def _shares_files(resources: ResourcesParams) -> bool:

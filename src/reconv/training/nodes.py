@@ -50,6 +50,13 @@ def check_nodes(state: Path) -> bool:
     return all(node.sees_files for node in nodes)
 
 
+def nodes_alive() -> list[dict[str, Any]]:
+    """As Ray describes them."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
 def versions_here() -> dict[str, str]:
     """Package -> version, without what follows a "+": builds for CPU and for CUDA are of one version."""
     found = {"Python": ".".join(platform.python_version_tuple()[:2])}
@@ -65,13 +72,12 @@ def _ask(mark: Path) -> list[Node]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    alive = [node for node in ray.nodes() if node["Alive"]]
     answer: Any = ray.remote(_answer)
     asked = {
         answer.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(node["NodeManagerAddress"], mark): node["NodeManagerAddress"]
-        for node in alive
+        for node in nodes_alive()
     }
     answered, missing = ray.wait([*asked], num_returns=len(asked), timeout=_ANSWER_SECONDS)
     if missing:

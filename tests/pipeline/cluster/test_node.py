@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from project_folder import free_port
 
 FOLDER = Path(__file__).parents[3] / "pipeline" / "cluster"
 NODE = FOLDER / "node.sh"
@@ -59,13 +60,6 @@ class Head:
                 if any(str(self.folder) in word for word in process.cmdline()):
                     found += [process, *process.children(recursive=True)]
         return list(set(found))
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @pytest.fixture(scope="module")

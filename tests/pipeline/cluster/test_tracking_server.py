@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import boto3
 import psutil
 import pytest
 from moto.server import ThreadedMotoServer
+from project_folder import free_port
 
 SERVER = Path(__file__).parents[3] / "pipeline" / "cluster" / "tracking" / "server.py"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -79,13 +79,6 @@ class Running:
         ours = psutil.Process(self.process.pid)
         postgres = psutil.Process(int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0]))
         return [root for start in (ours, postgres) for root in (start, *start.children(recursive=True))]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @pytest.fixture(scope="module")
