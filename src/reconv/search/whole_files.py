@@ -1,4 +1,4 @@
-"""The local file system for Ray Tune, which writes files in place: a driver killed meanwhile would leave half a state."""
+"""The local file system for Ray Tune, which writes files in place: of a killed driver, half a state would be left."""
 
 import io
 from pathlib import Path
