@@ -11,6 +11,7 @@ ones do; trials, searcher, scheduler, saved state and MLflow's records are the p
 """
 
 import os
+import secrets
 import sys
 import tempfile
 import time
@@ -154,7 +155,7 @@ def _changed(**sections: dict[str, int]) -> Params:
 @contextmanager
 def _cluster(cpus_of_nodes: list[float]) -> Iterator[tuple[Any, list[Any]]]:
     """Its head has no core."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

@@ -4,11 +4,12 @@ Images are 8 x 8, grey, of three classes that a network of a few units tells apa
 """
 
 import os
+import secrets
 
 # Before torch is imported: two cores are shared by everything that runs on this machine.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Before Ray is imported: by itself it would leave a token in the home folder.
-os.environ["RAY_AUTH_MODE"] = "disabled"
+# Before Ray is imported: by itself it would leave a token in the home folder that later clusters require.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 # A local session would set it to 0, and this process could make no cluster of several nodes any more.
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
 

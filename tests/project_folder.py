@@ -16,6 +16,7 @@ def environment(**changes: str) -> dict[str, str]:
     ours = (
         "RAY_ADDRESS",
         "RAY_AUTH_MODE",
+        "RAY_AUTH_TOKEN",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
         "MLFLOW_TRACKING_URI",
         "RECONV_VERBOSE",
