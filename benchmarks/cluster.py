@@ -27,7 +27,7 @@ from benchmarks.photographs import generated
 from benchmarks.preparing import fetch_and_prepare
 from reconv.data.arrays import PreparedData
 from reconv.params import Params, load_params
-from reconv.search.trial import CHECKPOINT, TrialSettings
+from reconv.search.trial import TrialSettings
 from reconv.tracking.opening import end_pipeline_run, open_stage_run
 from reconv.training.cluster import ray_session
 from reconv.training.job import EpochResult, jobs_for
@@ -88,7 +88,7 @@ def trial_that_sleeps(config: dict[str, Any], settings: TrialSettings) -> None:
     time.sleep(seconds)
     result = EpochResult(1, 1.0, 0.5, 1.0, config["lr"], 1.0, seconds)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / CHECKPOINT).write_bytes(bytes(1024))
+        (Path(folder) / "last.ckpt").write_bytes(bytes(1024))
         tune.report({"epoch": 1, **result.as_metrics()}, checkpoint=tune.Checkpoint.from_directory(folder))
 
 

@@ -35,7 +35,7 @@ from benchmarks.peers.tutorial import LR
 from reconv.artifacts import Budget
 from reconv.data.arrays import PreparedData
 from reconv.params import Params, load_params
-from reconv.search.trial import CHECKPOINT, TrialSettings
+from reconv.search.trial import TrialSettings
 from reconv.training.cluster import Session, ray_session
 from reconv.training.job import EpochResult
 
@@ -105,7 +105,7 @@ def trial_of_nothing(config: dict[str, Any], settings: TrialSettings) -> None:
 
     result = EpochResult(1, 1.0, 0.5, 1.0, config["lr"], 1.0, 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / CHECKPOINT).write_bytes(bytes(1024))
+        (Path(folder) / "last.ckpt").write_bytes(bytes(1024))
         tune.report({"epoch": 1, **result.as_metrics()}, checkpoint=tune.Checkpoint.from_directory(folder))
 
 

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "artifacts": {"errors", "files"},
     "places": set(),
     "resuming": {"files", "places"},
+    "running": {"errors", "places"},
     "console": {"places", "training.observer"},
     "training_logs": {"files", "places", "training.observer"},
     "data": BASE,
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": BASE | {"data", "evaluation", "tracking"},
     "serving": BASE | {"models"},
     "cluster_decoding": BASE | {"data", "training.cluster"},
-    "stage": BASE | {"console", "tracking", "training.cluster", "training.observer", "training_logs"},
+    "stage": BASE | {"console", "running", "tracking", "training.cluster", "training.observer", "training_logs"},
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
@@ -64,6 +65,7 @@ PLUMBING = {
     "artifacts",
     "places",
     "resuming",
+    "running",
     "files",
     "console",
     "stage",

@@ -117,6 +117,9 @@ class Progress:
             self.console.say(f"{self.names[key]} lost its worker and goes on after epoch {after_epoch} on {worker}")
         self._begun.add(key)
 
+    def noticed(self, key: str, what: str) -> None:
+        self.console.say(f"{self.names[key]}: {what}")
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.began is None:
             self.began = time.monotonic() - metrics["speed/epoch_seconds"]

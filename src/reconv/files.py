@@ -35,17 +35,25 @@ def atomic(path: AnyPath) -> Iterator[Path]:
     if not isinstance(path, Path):
         with TemporaryDirectory(prefix="reconv-") as folder:
             yield Path(folder) / path.name
-            _upload(Path(folder) / path.name, path)
+            put(Path(folder) / path.name, path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put(file: Path, path: AnyPath) -> None:
+    """Move a file to its place, whole or not at all; to a folder of this machine from the same file system."""
+    if not isinstance(path, Path):
+        return _upload(file, path)
+    with file.open("rb+") as written:
+        os.fsync(written.fileno())
+    file.replace(path)
+    return None
 
 
 def opened_store(url: str) -> "UPath":

@@ -12,6 +12,7 @@ REGISTERED = RESULTS / "register.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
 DOWNLOADS = STATE / "downloads"
 RECORDS = STATE / "records"  # on their way to MLflow
+LOCKS = STATE / "locks"  # of the stages that run
 LOGS = Path("logs")
 
 CNN, BASELINE = "cnn", "feedforward"

@@ -19,6 +19,7 @@ from reconv.files import AnyPath, write_json
 from reconv.params import Params, load_params
 from reconv.places import RESULTS
 from reconv.resuming import resumable_dir
+from reconv.running import end_with_dvc, run_alone
 from reconv.tracking.opening import open_stage_run
 from reconv.tracking.record import StageRun
 from reconv.tracking.server import check_tracking
@@ -70,10 +71,11 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
     with quiet_libraries(log) as terminal:
         console = Console(name, model, terminal)
         try:
+            end_with_dvc(console.say)
             params = load_params()
             check_tracking(params.resources)
             left_open = ExitStack()
-            with ExitStack() as opened:
+            with run_alone(log, console.say), ExitStack() as opened:
                 session = opened.enter_context(open_session(params))
                 with open_stage_run(params, name, model, console.say) as run:
                     yield Stage(log, params, console, run, session)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 class Recorder:
     def __init__(self):
-        self.epochs, self.history, self.ended, self.begun = [], {}, {}, {}
+        self.epochs, self.history, self.ended, self.begun, self.seen = [], {}, {}, {}, []
 
     def started(self, key, name, values):
         pass
@@ -28,6 +28,9 @@ class Recorder:
 
     def begins(self, key, after_epoch, worker):
         self.begun.setdefault(key, []).append(after_epoch)
+
+    def noticed(self, key, what):
+        self.seen.append(what)
 
     def finished(self, key, status):
         self.ended[key] = status
@@ -127,6 +130,33 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_last_epoch(make_para
     assert 5 <= second < 30  # what was reported is not trained again
     assert [row["epoch"] for row in trained[0].curve] == [*range(1, 31)]
     assert trained[0].weights.read_bytes() == whole[0].weights.read_bytes()
+
+
+@pytest.mark.parametrize("num_torn", [1, 2])
+def test_a_torn_checkpoint_is_noticed_and_the_one_before_it_is_used(make_params, prepared, session, tmp_path, num_torn):
+    params = make_params({"train.max_epochs": 20, "models.cnn.dropout": 0.3})
+    whole, _ = run(params, prepared, session, tmp_path / "whole", Recorder(), seeds={0})
+
+    class KilledAfterThirdEpoch(Recorder):
+        def epoch(self, key, epoch, metrics):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(params, prepared, session, tmp_path / "state", KilledAfterThirdEpoch(), seeds={0})
+    time.sleep(2)  # its worker is killed, not waited for
+    kept = sorted((tmp_path / "state").glob("*.ckpt"))
+    assert len(kept) == 2
+    for path in kept[-num_torn:]:
+        path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+    recorder = Recorder()
+    resumed, _ = run(params, prepared, session, tmp_path / "state", recorder, seeds={0})
+
+    older = int(kept[0].name.split(".")[1])
+    assert recorder.begun["seed-0"] == [older if num_torn == 1 else 0]
+    assert [path.name in what for path, what in zip(kept[::-1], recorder.seen, strict=False)] == [True] * num_torn
+    assert [row["epoch"] for row in resumed[0].curve] == [*range(1, 21)]
+    assert resumed[0].weights.read_bytes() == whole[0].weights.read_bytes()
 
 
 def test_a_training_that_diverges_says_which_value_to_change(make_params, prepared, session, tmp_path):

@@ -7,6 +7,7 @@ from ray.tune import Callback
 
 from reconv.search.budget import BudgetedASHA
 from reconv.search.space import from_tune
+from reconv.search.trial import NOTICED
 from reconv.training.observer import Observer
 
 
@@ -34,6 +35,8 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         if trial.trial_id in self._beginning:
             self._beginning.remove(trial.trial_id)
             worker = f"{result['hostname']}, process {result['pid']}"
+            for what in result.get(NOTICED, ()):
+                self._observer.noticed(trial.trial_id, what)
             self._observer.begins(trial.trial_id, result["epoch"] - 1, worker)
         metrics = {name: value for name, value in result.items() if "/" in name}
         self._observer.epoch(trial.trial_id, result["epoch"], metrics)

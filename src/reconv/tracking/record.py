@@ -158,6 +158,10 @@ class StageRun(Record):
         trial = Record(self.courier, {"key": key})
         trial.set_tags({"reconv.worker": worker, "reconv.begins_after_epoch": str(after_epoch)})
 
+    @never_stops_training
+    def noticed(self, key: str, what: str) -> None:
+        Record(self.courier, {"key": key}).set_tags({"reconv.noticed": what})
+
     def keep_log(self, key: str, path: Path) -> None:
         """The log file of a trial or seed, with its run."""
         Record(self.courier, {"key": key}).log_file(path)

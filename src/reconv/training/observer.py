@@ -15,6 +15,9 @@ class Observer(Protocol):
         """A worker (its machine and process) has its first epoch since `started`, and began after `after_epoch`: 0 if
         anew. Called before that epoch is reported."""
 
+    def noticed(self, key: str, what: str) -> None:
+        """Something went wrong with it that it gets over by itself. Called after `started`."""
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """It finished `epoch` (from 1). A resumed training may report an epoch again, with the same metrics."""
 
@@ -39,6 +42,10 @@ class Observers:
     def begins(self, key: str, after_epoch: int, worker: str) -> None:
         for observer in self._observers:
             observer.begins(key, after_epoch, worker)
+
+    def noticed(self, key: str, what: str) -> None:
+        for observer in self._observers:
+            observer.noticed(key, what)
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         for observer in self._observers:

@@ -19,7 +19,7 @@ from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
-from reconv.training.worker import Begins, Message, Refused, curve, train_and_report
+from reconv.training.worker import Begins, Message, Noticed, Refused, curve, train_and_report
 
 _MAX_LOST_WORKERS = 5  # of one training: what kills more of them is the training itself
 
@@ -137,6 +137,8 @@ class _Trainings:
             case Begins(worker):
                 self._beginning[key] = worker
                 observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
+            case Noticed(what):
+                observer.noticed(key, what)
             case EpochResult():
                 if key in self._beginning:
                     observer.begins(key, message.epoch - 1, self._beginning.pop(key))

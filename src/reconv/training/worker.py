@@ -7,13 +7,13 @@ import math
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 
 from reconv.errors import ReconvError
-from reconv.files import AnyPath, atomic, local_copy, read_json, write_json
+from reconv.files import AnyPath, read_json, write_json
+from reconv.training.checkpoints import Checkpoints
 from reconv.training.delivery import Delivery
 from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob
 
@@ -25,18 +25,23 @@ class Begins:
 
 
 @dataclass(frozen=True)
+class Noticed:
+    what: str
+
+
+@dataclass(frozen=True)
 class Refused:
     reason: str
     """What the user has to mend."""
 
 
-Message = Begins | EpochResult | FitResult | Refused
+Message = Begins | Noticed | EpochResult | FitResult | Refused
 
 
 def train_and_report(
     key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, num_threads: int
 ) -> Iterator[Message]:
-    """Yields Begins, an EpochResult as each epoch ends, at last a FitResult or Refused."""
+    """Yields Begins, what is Noticed, an EpochResult as each epoch ends, at last a FitResult or Refused."""
     import torch
 
     from reconv.training.fit import fit
@@ -44,7 +49,7 @@ def train_and_report(
     torch.set_num_threads(num_threads)
     data = delivery.open()
     train, validation = data.train.share(job.train_share), data.validation if job.validates else None
-    checkpoint = state / f"{key}.ckpt"
+    checkpoints = Checkpoints(state, key)
     messages: SimpleQueue[Message | BaseException] = SimpleQueue()
 
     def on_epoch(result: EpochResult, save: SaveCheckpoint) -> None:
@@ -52,13 +57,12 @@ def train_and_report(
             # The curve goes first: where a checkpoint is, every epoch before it stands in the curve.
             row = {"epoch": result.epoch, **result.as_metrics()}
             write_json(_curve_file(state, key), [*(r for r in curve(state, key) if r["epoch"] < result.epoch), row])
-            with atomic(checkpoint) as temporary:
-                save(temporary)
+            checkpoints.save(result.epoch, save)
         messages.put(result)
 
     def run() -> None:
         try:
-            with local_copy(checkpoint) if checkpoint.exists() else nullcontext() as resume_from:
+            with checkpoints.newest(lambda torn: messages.put(Noticed(torn))) as resume_from:
                 messages.put(fit(job, data.manifest, train, validation, on_epoch, resume_from))
         except ReconvError as error:
             messages.put(Refused(str(error)))
@@ -72,7 +76,7 @@ def train_and_report(
         if isinstance(message, BaseException):
             raise message
         yield message
-        if not isinstance(message, EpochResult):
+        if isinstance(message, FitResult | Refused):
             return
 
 
