@@ -103,6 +103,11 @@ def test_two_processes_train_as_one(
     for name, job in jobs.items():
         alone, _ = train(job, prepared)
         print(name, difference(first[name][0].weights, alone.weights))
-        print([ (e.train_loss, a.train_loss, e.validation_loss, a.validation_loss, e.train_accuracy, a.train_accuracy) for e, a in zip(first[name][0].curve, alone.curve)])
+        print(
+            [
+                (e.train_loss, a.train_loss, e.validation_loss, a.validation_loss, e.train_accuracy, a.train_accuracy)
+                for e, a in zip(first[name][0].curve, alone.curve)
+            ]
+        )
         assert first[name][0].weights == second[name][0].weights
     assert 0

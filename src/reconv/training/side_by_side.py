@@ -61,14 +61,14 @@ def train_side_by_side(
         TrainingError: a training diverged, or its workers die again and again; this machine has no room for that many.
     """
     pending = {key: job for key, job in jobs.items() if not _done_file(state, key).exists()}
-    observer.resumed(
-        {key: {int(row["epoch"]): row for row in curve(state, key)} for key in jobs}, jobs.keys() - pending.keys()
-    )
+    history = {key: {int(row["epoch"]): row for row in curve(state, key)} for key in jobs}
+    observer.resumed(history, jobs.keys() - pending.keys())
     if pending:
         if isinstance(state, Path):
             state = state.resolve()  # workers have another working folder
         state.mkdir(parents=True, exist_ok=True)
-        _Trainings(pending, data, state, session, observer, _group(session, workers)).run()
+        reported = {key: max(epochs, default=0) for key, epochs in history.items()}
+        _Trainings(pending, data, state, session, observer, _group(session, workers), reported).run()
     done = {key: read_json(_done_file(state, key)) for key in jobs}
     return {key: Trained(weights=state / f"{key}.safetensors", **fields) for key, fields in done.items()}
 
@@ -84,6 +84,7 @@ class _Trainings:
         session: Session,
         observer: Observer,
         group: Group | None,
+        reported: dict[str, int],
     ) -> None:
         self._jobs = jobs
         self._group = group
@@ -94,6 +95,7 @@ class _Trainings:
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
         self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
+        self._reported = reported  # key -> last epoch that the observer knows
         self._lost: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -151,15 +153,25 @@ class _Trainings:
                 observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
             case EpochResult():
                 if key in self._beginning:
+                    self._catch_up(key, before=message.epoch)
                     observer.begins(key, message.epoch - 1, self._beginning.pop(key))
                 observer.epoch(key, message.epoch, message.as_metrics())
+                self._reported[key] = message.epoch
             case Refused(reason):
                 observer.finished(key, "diverged")
                 raise TrainingError(reason)
             case FitResult():
+                self._catch_up(key, before=self._jobs[key].epochs + 1)
                 cpus = self._group.num_cpus if self._group else self._session.cpus_per_training
                 _keep(self._state, key, message, self._began, cpus)
                 observer.finished(key, "finished")
+
+    def _catch_up(self, key: str, before: int) -> None:
+        """Report the epochs that a worker kept and died before it could report."""
+        for row in curve(self._state, key):
+            if self._reported[key] < row["epoch"] < before:
+                self._reported[key] = int(row["epoch"])
+                self._observer.epoch(key, int(row["epoch"]), {name: row[name] for name in row if name != "epoch"})
 
 
 def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float) -> None:
