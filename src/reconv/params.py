@@ -212,12 +212,26 @@ class RegisterParams(Section):
     name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
 
 
+class TrainResources(Section):
+    workers: tuple[PositiveInt, PositiveInt]
+    """Fewest and most."""
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _is_number_or_range(cls, value: Any) -> Any:
+        fewest, most = value if isinstance(value, list | tuple) and len(value) == 2 else (value, value)
+        if not (type(fewest) is type(most) is int and 1 <= fewest <= most):
+            raise ValueError("must be a number of workers, from 1 on, or [fewest, most] of them")
+        return fewest, most
+
+
 class ResourcesParams(Section):
     ray_address: str | None
     storage: str | None
     tracking_uri: str | None
     cpus_per_trial: PositiveInt
     gpus_per_trial: Literal["auto"] | Annotated[Number, Field(ge=0)]
+    train: TrainResources
 
 
 class Params(Section):

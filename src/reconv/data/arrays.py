@@ -23,6 +23,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def between(self, start: int, stop: int) -> "Split":
+        """Those from `start` to before `stop`, as views."""
+        images = self.images
+        chosen = images.between(start, stop) if isinstance(images, PackedImages) else images[start:stop]
+        return Split(chosen, self.labels[start:stop])
+
     def share(self, share: float) -> "Split":
         """Those of `indices_of_share`; all of it is the split itself, less is a copy."""
         if share == 1:
@@ -100,5 +106,4 @@ class PreparedData:
             self._mapped[name] = Split(map_images(self._images, name, count, shape), labels)
         whole = self._mapped[name]
         stop = count if stop is None else stop
-        assert isinstance(whole.images, PackedImages)
-        return Split(whole.images.between(start, stop), whole.labels[start:stop])
+        return whole.between(start, stop)

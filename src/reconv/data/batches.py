@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reconv.data.arrays import Split
 from reconv.data.augmentation import augment
+from reconv.data.ranks import ALONE, Rank
 from reconv.data.shards import PackedImages
 from reconv.params import AugmentParams
 
@@ -61,27 +62,39 @@ def _fits(shape: tuple[int, ...], device: torch.device) -> bool:
 class TrainingBatches:
     """One epoch: every image once, in an order drawn from (seed, epoch), augmented; the last batch only if complete.
 
-    Yields images uint8 (B, H, W, C) and labels int64 (B,). Iterating twice gives the same batches twice.
+    Yields images uint8 (B, H, W, C) and labels int64 (B,): of each batch the part that is `rank`'s, which does not
+    depend on how many ranks there are. Iterating twice gives the same batches twice.
     """
 
-    def __init__(self, data: Resident, batch_size: int, augmentation: AugmentParams, seed: int, epoch: int) -> None:
+    def __init__(
+        self,
+        data: Resident,
+        batch_size: int,
+        augmentation: AugmentParams,
+        seed: int,
+        epoch: int,
+        rank: Rank = ALONE,
+    ) -> None:
         self._data = data
-        self._batch_size = min(batch_size, len(data))
+        self.batch_size = min(batch_size, len(data))
+        self._part = rank.part(self.batch_size)
+        self.weight = rank.weight(self.batch_size)
+        """Of this rank's mean of a batch in the mean over ranks."""
         self._augmentation = augmentation
         self._seed = seed
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._data) // self._batch_size
+        return len(self._data) // self.batch_size
 
     def __iter__(self) -> Iterator[Batch]:
         device = self._data.labels_N.device
         generator = torch.Generator(device).manual_seed(self._seed * 1_000_003 + self._epoch)
         order = torch.randperm(len(self._data), generator=generator, device=device)
-        for start in range(0, len(self) * self._batch_size, self._batch_size):
-            chosen = order[start : start + self._batch_size]
-            images_BHWC, labels_B = self._data.take(chosen)
-            yield augment(images_BHWC, self._augmentation, generator), labels_B
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            images_BHWC, labels_B = self._data.take(chosen[self._part])
+            yield augment(images_BHWC, self._augmentation, generator, self.batch_size, self._part), labels_B
 
 
 class EvaluationBatches:

@@ -22,21 +22,23 @@ class Checkpoints:
         self._state = state
         self._key = key
         self._kept = self._found()
+        self._torn: list[AnyPath] = []
 
     def save(self, epoch: int, save: SaveCheckpoint) -> None:
-        """Complete or not at all; then the oldest is deleted."""
+        """Complete or not at all; then what is older than the last two or torn is deleted."""
         with TemporaryDirectory(prefix=".", dir=self._state if isinstance(self._state, Path) else None) as folder:
             written = save_by_digest(Path(folder), save)
             path = self._state / f"{self._key}.{epoch:06d}.{written.name}"
             put(written, path)
-        self._kept = [path, *(other for other in self._kept if other != path)]
-        while len(self._kept) > _NUM_KEPT:
-            self._kept.pop().unlink(missing_ok=True)
+        others = [other for other in self._kept if other != path]
+        for other in (*others[_NUM_KEPT - 1 :], *(torn for torn in self._torn if torn != path)):
+            other.unlink(missing_ok=True)
+        self._kept, self._torn = [path, *others[: _NUM_KEPT - 1]], []
 
     @contextmanager
     def newest(self, notice: Callable[[str], None]) -> Iterator[Path | None]:
         """Yields a file of this machine: the newest that is as it was written, or None. `notice` is told of any that is
-        not, which is deleted."""
+        not, which stays until the next is saved: other ranks may be reading it."""
         for path in [*self._kept]:
             with local_copy(path) as copy:
                 if is_intact(copy):
@@ -44,7 +46,7 @@ class Checkpoints:
                     return
             notice(torn(str(path)))
             self._kept.remove(path)
-            path.unlink()
+            self._torn.append(path)
         yield None
 
     def _found(self) -> list[AnyPath]:

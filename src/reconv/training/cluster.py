@@ -48,6 +48,8 @@ class Session:
     """Of the smallest node."""
     storage: str | None = None
     """URL of a place that every node reaches."""
+    workers: tuple[int, int] = (1, 1)
+    """Fewest and most that a final training is shared by."""
 
     def end_with_process(self) -> bool:
         """Leave a local Ray, whose work is done, to be killed when this process ends: to let it end takes 1.4 s.
@@ -125,6 +127,7 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
             shares_files=is_local or _shares_files(resources),
             object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in nodes_alive()),
             storage=resources.storage,
+            workers=resources.train.workers,
         )
     finally:
         ray.shutdown()

@@ -15,11 +15,13 @@ import torch
 from reconv.artifacts import Manifest
 from reconv.data.arrays import Split
 from reconv.data.batches import EvaluationBatches, Resident, TrainingBatches
+from reconv.data.ranks import ALONE, Rank
 from reconv.errors import TrainingError
 from reconv.models.classifier import new_classifier, weights_as_bytes
 from reconv.models.whitening import num_images_to_whiten
 from reconv.training.job import EpochResult, FitResult, OnEpoch, TrainingJob
 from reconv.training.precision import best_device, resolve_precision
+from reconv.training.ranks import normalise_over_ranks
 from reconv.training.steps import ClassifierTraining
 
 _EVALUATION_BATCH_SIZE = 500
@@ -34,29 +36,36 @@ def fit(
     validation: Split | None,
     on_epoch: OnEpoch,
     resume_from: Path | None = None,
+    rank: Rank = ALONE,
 ) -> FitResult:
     """Train a new classifier for `job.epochs` epochs on this process's device.
+
+    Each process of torch's process group, where there is one, calls it with its own `rank` and all else alike. Together
+    they see the batches that one process sees, and return the same weights.
 
     `on_epoch` is called after each epoch, and may save a checkpoint that a later call continues from; that call ends
     with the same weights as an uninterrupted one, since every random number is drawn from (seed, epoch).
 
     Raises:
-        TrainingError: the loss is no longer finite. `on_epoch` has seen that epoch.
+        TrainingError: the loss is no longer finite, `on_epoch` has seen that epoch; a batch has too few images for all
+            ranks.
     """
     device = best_device()
     torch.manual_seed(job.seed)
     precision = resolve_precision(job.recipe.precision, device)
     flips = job.recipe.test_time_flip and job.augment.flip
     classifier = new_classifier(job.model, job.network, manifest, flips, job.pixel_order)
-    data = _DeviceData(job, train, validation, device, classifier.input_shape)
+    data = _DeviceData(job, train, validation, device, classifier.input_shape, rank)
     every = -(-len(train) // num_images_to_whiten(*train.images.shape[1:3]))
     classifier.start_from(torch.from_numpy(train.images[::every]))
-    training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch)
+    if rank.of > 1:
+        normalise_over_ranks(classifier.network, device)
+    training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch, rank)
     curve: list[EpochResult] = []
     trainer = pl.Trainer(
         max_epochs=job.epochs,
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=[device.index] if device.type == "cuda" else 1,
         callbacks=[_EpochReport(curve, on_epoch)],
         limit_val_batches=None if validation is not None else 0,
         # An epoch's batches are drawn from (seed, epoch), so each has its own loader; to Lightning it is one step.
@@ -81,13 +90,28 @@ def fit(
 
 class _DeviceData(pl.LightningDataModule):
     def __init__(
-        self, job: TrainingJob, train: Split, validation: Split | None, device: torch.device, seen: tuple[int, int, int]
+        self,
+        job: TrainingJob,
+        train: Split,
+        validation: Split | None,
+        device: torch.device,
+        seen: tuple[int, int, int],
+        rank: Rank,
     ) -> None:
         super().__init__()
         self._job = job
         self._seen = seen
+        self._rank = rank
         self._train = Resident(train, device)
-        self._validation = Resident(validation, device) if validation is not None else None
+        self._validation = None
+        if validation is not None:
+            part = rank.part(len(validation))
+            self._validation = Resident(validation.between(part.start, part.stop), device)
+        if (count := self._batches(epoch=0).batch_size) < rank.of:
+            raise TrainingError(
+                f"{rank.of} workers cannot share a batch of {count} images: lower resources.train.workers in "
+                "params.yaml."
+            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -100,7 +124,8 @@ class _DeviceData(pl.LightningDataModule):
     def _batches(self, epoch: int) -> TrainingBatches:
         job = self._job
         enough_steps = max(len(self._train) // _MIN_STEPS, _MIN_BATCH_SIZE)
-        return TrainingBatches(self._train, min(job.recipe.batch_size, enough_steps), job.augment, job.seed, epoch)
+        batch_size = min(job.recipe.batch_size, enough_steps)
+        return TrainingBatches(self._train, batch_size, job.augment, job.seed, epoch, self._rank)
 
     def val_dataloader(self) -> EvaluationBatches | list[Any]:
         if self._validation is None:
@@ -139,6 +164,7 @@ class _EpochReport(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ClassifierTraining)
+        pl_module.gather_sums()
         train = pl_module.sums["train"].means()
         validation = pl_module.sums["validation"].means()
         assert train is not None
@@ -151,6 +177,7 @@ class _EpochReport(pl.Callback):
             validation_accuracy=validation[1] if validation else None,
             images_per_second=pl_module.sums["train"].num_images / (self._trained or seconds),
             seconds=seconds,
+            workers=pl_module.rank.of,
         )
         self._curve.append(result)
         self._on_epoch(result, trainer.save_checkpoint)

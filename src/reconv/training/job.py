@@ -47,6 +47,8 @@ class EpochResult:
     """Of training, validation not counted."""
     seconds: float
     """Of training and validation."""
+    workers: int = 1
+    """That trained it together."""
 
     def as_metrics(self) -> dict[str, float]:
         """The values that there are, under the names that they have everywhere."""
@@ -57,6 +59,7 @@ class EpochResult:
             "validation/accuracy": self.validation_accuracy,
             "speed/images_per_second": self.images_per_second,
             "speed/epoch_seconds": self.seconds,
+            "speed/workers": self.workers if self.workers > 1 else None,
         }
         return {name: value for name, value in values.items() if value is not None}
 

@@ -28,10 +28,11 @@ def train_seeds(
     session: Session,
     observer: Observer,
 ) -> tuple[TrainedSeeds, TrainingCost]:
-    """Train every job, of which each has a seed of its own; see `train_side_by_side`."""
+    """Train every job, of which each has a seed of its own, by as many workers as the session says; see
+    `train_side_by_side`."""
     keys = {f"seed-{job.seed}": job for job in jobs}
     with metered(state, session.is_local) as meter:
-        done = train_side_by_side(keys, data, state, session, observer)
+        done = train_side_by_side(keys, data, state, session, observer, session.workers)
     trained = {job.seed: done[key] for key, job in keys.items()}
     any_one = done[next(iter(keys))]
     cost = TrainingCost(

@@ -6,7 +6,7 @@ reports the second time, as many messages as it had sent before.
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from reconv.errors import TrainingError
 from reconv.files import AnyPath, read_json, write_bytes, write_json
 from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
+from reconv.training.group import Group, train_in_group
 from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
 from reconv.training.worker import Begins, Message, Noticed, Refused, curve, train_and_report
@@ -49,23 +50,25 @@ def train_side_by_side(
     state: AnyPath,
     session: Session,
     observer: Observer,
+    workers: tuple[int, int] = (1, 1),
 ) -> dict[str, Trained]:
     """Train every job (key -> job) on the training images; what `state` holds already is not trained again.
 
-    A key is a file name, and is what the observer knows the training by.
+    A key is a file name, and is what the observer knows the training by. Each is trained by at least the first number
+    of `workers` and at most the second.
 
     Raises:
-        TrainingError: a training diverged, or its workers die again and again.
+        TrainingError: a training diverged, or its workers die again and again; this machine has no room for that many.
     """
     pending = {key: job for key, job in jobs.items() if not _done_file(state, key).exists()}
-    observer.resumed(
-        {key: {int(row["epoch"]): row for row in curve(state, key)} for key in jobs}, jobs.keys() - pending.keys()
-    )
+    history = {key: {int(row["epoch"]): row for row in curve(state, key)} for key in jobs}
+    observer.resumed(history, jobs.keys() - pending.keys())
     if pending:
         if isinstance(state, Path):
             state = state.resolve()  # workers have another working folder
         state.mkdir(parents=True, exist_ok=True)
-        _Trainings(pending, data, state, session, observer).run()
+        reported = {key: max(epochs, default=0) for key, epochs in history.items()}
+        _Trainings(pending, data, state, session, observer, _group(session, workers), reported).run()
     done = {key: read_json(_done_file(state, key)) for key in jobs}
     return {key: Trained(weights=state / f"{key}.safetensors", **fields) for key, fields in done.items()}
 
@@ -80,8 +83,11 @@ class _Trainings:
         state: AnyPath,
         session: Session,
         observer: Observer,
+        group: Group | None,
+        reported: dict[str, int],
     ) -> None:
         self._jobs = jobs
+        self._group = group
         self._delivery = deliver(data, session)
         self._state = state
         self._session = session
@@ -89,16 +95,19 @@ class _Trainings:
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
         self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
+        self._reported = reported  # key -> last epoch that the observer knows
         self._lost: Counter[str] = Counter()
 
     def run(self) -> None:
         """Until all of them are finished."""
         import ray
 
-        for key in self._jobs:
-            self._start(key)
+        waiting = deque(self._jobs)
+        at_once = self._group.at_once(self._session) if self._group else len(waiting)
         try:
-            while self._running:
+            while self._running or waiting:
+                while waiting and len(self._running) < at_once:
+                    self._start(waiting.popleft())
                 (stream,), _ = ray.wait(list(self._running), num_returns=1)
                 key = self._running[stream]
                 try:
@@ -117,11 +126,16 @@ class _Trainings:
     def _start(self, key: str) -> None:
         import ray
 
-        worker = ray.remote(train_and_report).options(
-            num_cpus=self._session.cpus_per_training, num_gpus=self._session.gpus_per_training, max_retries=0
-        )
-        threads = self._session.threads_per_training
-        self._running[worker.remote(key, self._jobs[key], self._delivery, self._state, threads)] = key
+        given = (key, self._jobs[key], self._delivery, self._state)
+        if self._group:
+            worker = ray.remote(train_in_group).options(num_cpus=0, max_retries=0)
+            stream = worker.remote(*given, self._group, _MAX_LOST_WORKERS)
+        else:
+            worker = ray.remote(train_and_report).options(
+                num_cpus=self._session.cpus_per_training, num_gpus=self._session.gpus_per_training, max_retries=0
+            )
+            stream = worker.remote(*given, self._session.threads_per_training)
+        self._running[stream] = key
 
     def _go_on_elsewhere(self, key: str, error: Exception) -> None:
         self._lost[key] += 1
@@ -141,33 +155,60 @@ class _Trainings:
                 observer.noticed(key, what)
             case EpochResult():
                 if key in self._beginning:
+                    self._catch_up(key, before=message.epoch)
                     observer.begins(key, message.epoch - 1, self._beginning.pop(key))
                 observer.epoch(key, message.epoch, message.as_metrics())
+                self._reported[key] = message.epoch
             case Refused(reason):
                 observer.finished(key, "diverged")
                 raise TrainingError(reason)
             case FitResult():
-                _keep(self._state, key, message, self._began, self._session.cpus_per_training)
+                self._catch_up(key, before=self._jobs[key].epochs + 1)
+                cpus = self._group.num_cpus if self._group else self._session.cpus_per_training
+                _keep(self._state, key, message, self._began, cpus)
                 observer.finished(key, "finished")
+
+    def _catch_up(self, key: str, before: int) -> None:
+        """Report the epochs that a worker kept and died before it could report."""
+        for row in curve(self._state, key):
+            if self._reported[key] < row["epoch"] < before:
+                self._reported[key] = int(row["epoch"])
+                self._observer.epoch(key, int(row["epoch"]), {name: row[name] for name in row if name != "epoch"})
 
 
 def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float) -> None:
-    """Write what the driver got of a finished training; the .json last, which marks it as done."""
+    """Write what the driver got of a finished training, whose workers had `cpus` each; the .json last, which marks it
+    as done."""
     write_bytes(state / f"{key}.safetensors", result.weights)
     rows = curve(state, key)
-    on_gpu = result.device != "cpu"
+    worker_seconds = sum(row["speed/epoch_seconds"] * row.get("speed/workers", 1) for row in rows)
     write_json(
         _done_file(state, key),
         {
             "arguments": result.arguments,
             "curve": rows,
-            "device_seconds": sum(row["speed/epoch_seconds"] for row in rows) * (1.0 if on_gpu else cpus),
+            "device_seconds": worker_seconds * (cpus if result.device == "cpu" else 1.0),
             "began": began,
             "ended": time.time(),
             "device": result.device,
             "precision": result.precision,
         },
     )
+
+
+def _group(session: Session, workers: tuple[int, int]) -> Group | None:
+    """None where each training has one worker, which needs no group; starting one takes some ten seconds."""
+    fewest, most = workers
+    if most == 1:
+        return None
+    group = Group(fewest, most, session.threads_per_training, has_gpus=session.gpus_per_training > 0)
+    room = group.room(session)
+    if session.is_local and room < fewest:  # a cluster may grow
+        raise TrainingError(
+            f"resources.train.workers is {fewest}, this machine has room for {room}: lower it in params.yaml, or "
+            "resources.cpus_per_trial."
+        )
+    return group
 
 
 def _done_file(state: AnyPath, key: str) -> AnyPath:

@@ -3,20 +3,21 @@
 B batch, H height, W width, C channels, K classes.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from reconv.data.batches import Batch
+from reconv.data.batches import Batch, TrainingBatches
+from reconv.data.ranks import Rank
 from reconv.models.classifier import ImageClassifier
 from reconv.models.transfer import freeze_all_but_classes
 from reconv.params import TransferParams
 from reconv.training.job import TrainingJob
 from reconv.training.optimizers import new_optimizers
 from reconv.training.precision import LightningPrecision
+from reconv.training.ranks import averaging_gradients, sum_over_ranks
 
 
 class ClassifierTraining(pl.LightningModule):
@@ -26,30 +27,37 @@ class ClassifierTraining(pl.LightningModule):
     """
 
     def __init__(
-        self, job: TrainingJob, classifier: ImageClassifier, precision: LightningPrecision, steps_per_epoch: int
+        self,
+        job: TrainingJob,
+        classifier: ImageClassifier,
+        precision: LightningPrecision,
+        steps_per_epoch: int,
+        rank: Rank,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.job = job
         self.classifier = classifier
+        self.rank = rank
         self.loss = nn.CrossEntropyLoss(label_smoothing=job.recipe.label_smoothing)
         self.sums = {"train": Sums(), "validation": Sums()}
         self._in_bf16 = precision == "bf16-mixed"
         self._num_steps = steps_per_epoch * job.epochs
 
-    def training_step(self, batches: Iterable[Batch], _: int) -> None:
+    def training_step(self, batches: TrainingBatches, _: int) -> None:
         optimizers = _as_list(self.optimizers(use_pl_optimizer=False))
         schedules = _as_list(self.lr_schedulers())
         if isinstance(self.job.network, TransferParams):
             is_frozen = self.current_epoch < self.job.network.frozen_epochs(self.job.epochs)
             freeze_all_but_classes(self.classifier.network, is_frozen)
+        classifier = averaging_gradients(self.classifier, self.rank)
         for images_BHWC, labels_B in batches:
             with self._autocast():
-                logits_BK = self.classifier(images_BHWC)
+                logits_BK = classifier(images_BHWC)
                 loss = self.loss(logits_BK, labels_B)
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            loss.backward()
+            (loss * batches.weight).backward()
             for optimizer, schedule in zip(optimizers, schedules, strict=True):
                 optimizer.step()
                 schedule.step()
@@ -63,7 +71,7 @@ class ClassifierTraining(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from the global generator, which a checkpoint does not hold.
-        torch.manual_seed(self.job.seed * 1_000_003 + self.current_epoch + 1)
+        torch.manual_seed(self.job.seed * 1_000_003 + self.current_epoch + 1 + (self.rank.number << 40))
         for sums in self.sums.values():
             sums.reset()
 
@@ -77,6 +85,12 @@ class ClassifierTraining(pl.LightningModule):
             for optimizer in optimizers
         ]
         return optimizers, [{"scheduler": schedule, "interval": "step"} for schedule in schedules]
+
+    def gather_sums(self) -> None:
+        """Let the sums of an epoch be those over all ranks."""
+        if self.rank.of > 1:
+            for sums in self.sums.values():
+                sums.gather(self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16)
@@ -101,6 +115,12 @@ class Sums:
         self._loss = self._loss + mean_loss.detach() * len(labels_B)
         self._hits = self._hits + (logits_BK.detach().argmax(1) == labels_B).sum()
         self.num_images += len(labels_B)
+
+    def gather(self, device: torch.device) -> None:
+        """Add those of the other ranks; `device` is where the training's tensors are."""
+        own = torch.tensor([self._loss, self._hits, self.num_images], dtype=torch.float64, device=device)
+        self._loss, self._hits, num_images = sum_over_ranks(own)
+        self.num_images = int(num_images)
 
     def means(self) -> tuple[float, float] | None:
         """Loss and accuracy; None if there were no images."""

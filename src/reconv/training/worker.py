@@ -1,4 +1,5 @@
-"""A training on a Ray worker, which reports epochs and keeps a checkpoint to go on from. Called by side_by_side.
+"""A training on a Ray worker, which reports epochs and keeps a checkpoint to go on from. Called by side_by_side, and by
+group for each rank.
 
 `state` is a folder or a store that the worker and the driver both see.
 """
@@ -6,11 +7,12 @@
 import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 
+from reconv.data.ranks import ALONE, Rank
 from reconv.errors import ReconvError
 from reconv.files import AnyPath, read_json, write_json
 from reconv.training.checkpoints import Checkpoints
@@ -42,42 +44,76 @@ def train_and_report(
     key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, num_threads: int
 ) -> Iterator[Message]:
     """Yields Begins, what is Noticed, an EpochResult as each epoch ends, at last a FitResult or Refused."""
+    messages: SimpleQueue[Message | BaseException] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            train(key, job, delivery, state, num_threads, messages.put)
+        except BaseException as error:
+            messages.put(error)
+
+    yield Begins(this_process())
+    Thread(target=run, daemon=True).start()
+    yield from until_the_last(messages.get)
+
+
+def until_the_last(get: Callable[[], Message | BaseException]) -> Iterator[Message]:
+    """What `get` gets, to the end of a training; an exception is raised."""
+    while True:
+        message = get()
+        if isinstance(message, BaseException):
+            raise message
+        yield message
+        if isinstance(message, FitResult | Refused):
+            return
+
+
+def train(
+    key: str,
+    job: TrainingJob,
+    delivery: Delivery,
+    state: AnyPath,
+    num_threads: int,
+    report: Callable[[Message], None],
+    rank: Rank = ALONE,
+) -> None:
+    """Train, from the checkpoint if there is one. Of several ranks all read it; the first alone reports and saves."""
     import torch
 
     from reconv.training.fit import fit
 
     torch.set_num_threads(num_threads)
     data = delivery.open()
-    train, validation = data.train.share(job.train_share), data.validation if job.validates else None
+    images, validation = data.train.share(job.train_share), data.validation if job.validates else None
     checkpoints = Checkpoints(state, key)
-    messages: SimpleQueue[Message | BaseException] = SimpleQueue()
+
+    def notice(what: str) -> None:
+        if rank.is_first:
+            report(Noticed(what))
 
     def on_epoch(result: EpochResult, save: SaveCheckpoint) -> None:
+        if not rank.is_first:
+            return
         if math.isfinite(result.train_loss):
             # The curve goes first: where a checkpoint is, every epoch before it stands in the curve.
             row = {"epoch": result.epoch, **result.as_metrics()}
             write_json(_curve_file(state, key), [*(r for r in curve(state, key) if r["epoch"] < result.epoch), row])
             checkpoints.save(result.epoch, save)
-        messages.put(result)
+        report(result)
 
-    def run() -> None:
-        try:
-            with checkpoints.newest(lambda torn: messages.put(Noticed(torn))) as resume_from:
-                messages.put(fit(job, data.manifest, train, validation, on_epoch, resume_from))
-        except ReconvError as error:
-            messages.put(Refused(str(error)))
-        except BaseException as error:
-            messages.put(error)
+    end: Message
+    try:
+        with checkpoints.newest(notice) as resume_from:
+            end = fit(job, data.manifest, images, validation, on_epoch, resume_from, rank)
+    except ReconvError as error:
+        end = Refused(str(error))
+    if rank.is_first:
+        report(end)
 
-    yield Begins(f"{socket.gethostname()}, process {os.getpid()}")
-    Thread(target=run, daemon=True).start()
-    while True:
-        message = messages.get()
-        if isinstance(message, BaseException):
-            raise message
-        yield message
-        if isinstance(message, FitResult | Refused):
-            return
+
+def this_process() -> str:
+    """For people: where a training runs."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
 
 
 def curve(state: AnyPath, key: str) -> list[dict[str, float]]:
