@@ -123,7 +123,7 @@ def test_two_workers_train_as_one_and_a_killed_one_costs_no_epoch(run: Callable[
 def test_one_worker_goes_on_where_two_were_interrupted(run: Callable[..., Trained]) -> None:
     with pytest.raises(KeyboardInterrupt):
         run((2, 2), Killer(interrupt))
-    time.sleep(2)  # they are killed, not waited for
+    time.sleep(2)  # its workers are killed, not waited for
     seen = Recorder()
 
     resumed = run((1, 1), seen)
