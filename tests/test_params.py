@@ -82,6 +82,11 @@ def test_missing_key_is_named_in_full(load: Callable[..., Params], key: str) -> 
         ("train.num_seeds", None, "integer"),
         ("compare.confidence", 1, "less than 1"),
         ("resources.gpus_per_trial", -1, "greater than or equal to 0"),
+        ("resources.train.workers", 0, "a number of workers, from 1 on, or [fewest, most]"),
+        ("resources.train.workers", "1-4", "[fewest, most]"),
+        ("resources.train.workers", True, "[fewest, most]"),
+        ("resources.train.workers", [4, 2], "[fewest, most]"),
+        ("resources.train.workers", [1, 2, 3], "[fewest, most]"),
     ],
 )
 def test_value_out_of_bounds_is_named_with_key_and_bound(
@@ -93,6 +98,11 @@ def test_value_out_of_bounds_is_named_with_key_and_bound(
     first_line = str(refusal.value).splitlines()[0]
     assert first_line.startswith(f"{key} is {value!r}, must be ")
     assert bound in first_line
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(2, (2, 2)), ([1, 4], (1, 4))])
+def test_workers_are_a_number_or_a_range(load: Callable[..., Params], workers: Any, expected: tuple[int, int]) -> None:
+    assert load("resources.train.workers", workers).resources.train.workers == expected
 
 
 def test_every_mistake_is_told_at_once(load: Callable[..., Params], params_values: dict[str, Any]) -> None:

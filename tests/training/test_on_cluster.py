@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -116,6 +117,21 @@ def test_final_trainings_come_out_as_on_this_machine(
     }
     assert seen.epochs == {"seed-0": [1, 2], "seed-1": [1, 2]}
     assert str(state).startswith(f"file://{storage}")
+
+
+def test_two_workers_share_a_training(
+    make_params: MakeParams, prepared: PreparedData, open_session: OpenSession, storage: str
+) -> None:
+    """Each has the images and the checkpoint from elsewhere."""
+    jobs = jobs_for("cnn", make_params({"train.num_seeds": 1}), {})
+    seen = Recorder()
+
+    with open_session(storage) as session:
+        state = resumable_dir("train-cnn", "this job", session.storage)
+        trained, _ = train_seeds(jobs, prepared, state, replace(session, workers=(1, 2)), seen)
+
+    assert seen.epochs == {"seed-0": [1, 2]}
+    assert [row["speed/workers"] for row in trained[0].curve] == [2, 2]
 
 
 def test_images_too_many_for_the_object_store_come_from_the_storage(

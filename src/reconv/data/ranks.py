@@ -22,7 +22,8 @@ class Rank:
     def weight(self, count: int) -> float:
         """What a mean over its part is multiplied by, so that the mean over ranks is the mean of all `count`."""
         part = self.part(count)
-        return (part.stop - part.start) * self.of / count
+        num_own: int = part.stop - part.start
+        return num_own * self.of / count
 
 
 ALONE = Rank()

@@ -56,11 +56,13 @@ def train_in_group(
 
     def run_rank() -> None:
         import ray.train
+        import ray.util
 
         context = ray.train.get_context()
         rank = Rank(context.get_world_rank(), context.get_world_size())
         if rank.is_first:
-            messages.put(Begins(f"{rank.of} workers, the first on {this_process()}"))
+            room = ray.util.get_current_placement_group()
+            messages.put(Begins(f"{rank.of} workers, the first on {this_process()}", room))
         train(key, job, delivery, state, group.num_cpus, messages.put, rank)
 
     def run() -> None:

@@ -26,7 +26,7 @@ def averaging_gradients(classifier: nn.Module, rank: Rank) -> nn.Module:
 def normalise_over_ranks(network: nn.Module, device: torch.device) -> None:
     """Let batch normalisation see the whole batch, whoever has its parts."""
     if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # refuses a CPU
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # refuses a CPU
         return
     for layer in network.modules():
         if isinstance(layer, _BatchNorm):
@@ -39,10 +39,12 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
-def _normalised(layer: _BatchNorm, x: Tensor) -> Tensor:
+def _normalised(layer: Any, x: Tensor) -> Tensor:
     """What `layer` would do with all parts of the batch; its running statistics are those of the whole batch."""
+    y: Tensor
     if not layer.training:
-        return type(layer).forward(layer, x)
+        y = type(layer).forward(layer, x)
+        return y
     y, mean_C, variance_C, count = _Normalise.apply(x, layer.weight, layer.bias, layer.eps)
     with torch.no_grad():
         layer.running_mean.lerp_(mean_C, layer.momentum)

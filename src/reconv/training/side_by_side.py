@@ -8,6 +8,7 @@ reports the second time, as many messages as it had sent before.
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class _Trainings:
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
         self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
+        self._rooms: dict[str, Any] = {}  # key -> placement group of its workers
         self._reported = reported  # key -> last epoch that the observer knows
         self._lost: Counter[str] = Counter()
 
@@ -118,10 +120,12 @@ class _Trainings:
                     raise TrainingError(f"the training {key} of {self._jobs[key].model} failed: {error}") from None
                 except ray.exceptions.RayError as error:
                     del self._running[stream]
+                    self._free_room(key)
                     self._go_on_elsewhere(key, error)
         finally:
-            for stream in self._running:
+            for stream, key in self._running.items():
                 ray.cancel(stream, force=True)
+                self._free_room(key)
 
     def _start(self, key: str) -> None:
         import ray
@@ -145,11 +149,21 @@ class _Trainings:
             )
         self._start(key)
 
+    def _free_room(self, key: str) -> None:
+        """Of a group that ended with the process that waited for it, and whatever still runs there: Ray Train does so
+        only where there is a dashboard."""
+        import ray
+
+        if room := self._rooms.pop(key, None):
+            with suppress(ray.exceptions.RayError):  # the whole cluster may be gone
+                ray.util.remove_placement_group(room)
+
     def _take(self, key: str, message: Message) -> None:
         observer = self._observer
         match message:
-            case Begins(worker):
+            case Begins(worker, room):
                 self._beginning[key] = worker
+                self._rooms[key] = room
                 observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
             case Noticed(what):
                 observer.noticed(key, what)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 from reconv.data.ranks import ALONE, Rank
 from reconv.errors import ReconvError
@@ -24,6 +25,8 @@ from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, Training
 class Begins:
     worker: str
     """Its machine and process."""
+    room: Any = None
+    """Ray's placement group, of several workers; one gives back its room when it ends."""
 
 
 @dataclass(frozen=True)
