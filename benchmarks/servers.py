@@ -103,6 +103,11 @@ class MlflowServer:
         self.kill()
 
     def start(self) -> None:
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Begin to start it, which takes some ten seconds."""
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self._store, "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", str(self._workers)]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
@@ -111,9 +116,12 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, env=environment, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
             )
+
+    def wait(self) -> None:
+        """Until it answers."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_healthy():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no MLflow server:\n{(self._folder / 'server.log').read_text()[-3000:]}")
             time.sleep(0.2)
 

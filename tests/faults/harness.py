@@ -45,7 +45,9 @@ class Attempt:
     """Checkpoints of trainings that go on."""
 
     def start(self) -> None:
-        with (self.project / "output").open("ab") as output:
+        """Once there is an MLflow server: without one a stage does not start."""
+        self.tracking.server.wait()
+        with self._output.open("ab") as output:
             self.process = subprocess.Popen(
                 ["dvc", "repro", "--single-item", f"{self.stage}@cnn"],
                 cwd=self.project,
@@ -103,7 +105,12 @@ class Attempt:
         return found
 
     def output(self) -> str:
-        return (self.project / "output").read_text()
+        return self._output.read_text()
+
+    @property
+    def _output(self) -> Path:
+        """Not on the disk that may be full."""
+        return self.project.parent.with_suffix(".txt")
 
     def logs(self) -> dict[str, list[str]]:
         """Name of a trial or seed -> lines of its log file."""
@@ -128,6 +135,7 @@ class Attempt:
 
     def _deliver_what_waits(self) -> None:
         """The next stage does, whatever it is."""
+        self.tracking.server.wait()
         if list((self.project / ".reconv" / "records").glob("*/*")):
             environment = {**self.cluster.environment, "MLFLOW_TRACKING_URI": self.tracking.proxy.uri}
             command = [sys.executable, "pipeline/fetch.py"]
@@ -215,7 +223,7 @@ def _checkpoints(attempt: Attempt, name: str) -> list[Path]:
 def _kill_server(attempt: Attempt) -> None:
     attempt.tracking.server.kill()
     _assert_it_trains(attempt)
-    attempt.tracking.server.start()
+    attempt.tracking.server.launch()
 
 
 def _kill_postgres(attempt: Attempt) -> None:
@@ -246,12 +254,14 @@ def _fill_disk(attempt: Attempt) -> None:
     with filler.open("ab", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(512))
+    before = len(attempt.output())
     deadline = time.monotonic() + _FULL_SECONDS
     while attempt.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     filler.unlink()
-    if attempt.process.poll() is not None:
-        assert attempt.process.returncode != 0
+    if not attempt.wait_for_epochs(attempt.num_epochs() + 1) and attempt.process.returncode != 0:
+        assert "No space left on device" in attempt.output()[before:]
+        assert "Traceback" not in attempt.output()[before:]
         attempt.start()
 
 

@@ -43,7 +43,7 @@ class Injected:
 
     fault: str
     seconds: float
-    """Until the next epoch was reported, the fault's own time included."""
+    """Until an epoch was reported after it, its own time included."""
     has_recovered: bool = False
 
 
@@ -168,10 +168,10 @@ def inject(attempt: Attempt, faults: list[str], rng: random.Random) -> Iterator[
         if not attempt.wait_for_epochs(attempt.num_epochs() + rng.randint(1, _MOST_EPOCHS_BETWEEN[attempt.stage])):
             return
         attempt.look()
-        before, began = attempt.num_epochs(), time.monotonic()
-        print(f"{attempt.stage}: {fault} after {before} epochs", end="", flush=True)
+        began = time.monotonic()
+        print(f"{attempt.stage}: {fault} after {attempt.num_epochs()} epochs", end="", flush=True)
         FAULTS[fault](attempt)
-        attempt.wait_for_epochs(before + 1)
+        attempt.wait_for_epochs(attempt.num_epochs() + 1)
         yield Injected(fault, time.monotonic() - began)
         print(f", {time.monotonic() - began:.0f} s")
 
@@ -182,9 +182,11 @@ def small_disk(folder: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_FILE_SYSTEM_BYTES}", "tmpfs", str(folder)]
     is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    yield folder
-    if is_mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        if is_mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def trained(project: Path) -> tuple[dict[str, int], Any]:
