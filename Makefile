@@ -36,7 +36,7 @@ lint: .venv/ready ## ruff and mypy
 	@ruff format --check .
 	@mypy
 
-faults: .venv/ready ## kill parts of a cluster while stages run on it (RUNS=20 of each stage: 120 faults, half an hour)
+faults: .venv/ready ## kill or break whatever a stage on a cluster needs (RUNS=20 of each stage: 220 faults, an hour)
 	@RECONV_FAULT_RUNS=$${RUNS:-20} pytest -s tests/faults
 
 bench: .venv/ready ## measure speed against the alternatives (2 hours; BENCH=training for one)

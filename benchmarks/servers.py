@@ -8,9 +8,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from mlflow.tracking import MlflowClient
 
 _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -34,32 +35,59 @@ def missing_for_postgres() -> str | None:
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """The URI of an empty data base whose files lie in `folder`."""
-    binaries = _POSTGRES[-1] if _POSTGRES else Path(str(shutil.which("initdb"))).parent
-    as_user: list[str] = []
-    folder.mkdir(parents=True)
-    if os.getuid() == 0:
-        as_user = ["runuser", "-u", "postgres", "--"]
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents:  # pytest's folders are closed to others
-            if not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o001)
-    data, port = folder / "data", free_port()
-    initdb = [*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd="/")
-    command = [*as_user, str(binaries / "postgres"), "-D", str(data), "-k", "", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+    made = Postgres(folder)
     try:
-        _wait_for(port, process)
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        made.start()
+        yield made.uri
     finally:
-        _stop(process)
+        made.stop()
+
+
+class Postgres:
+    """An empty data base whose files lie in `folder`; can be killed and started again with what it holds."""
+
+    def __init__(self, folder: Path) -> None:
+        binaries = _POSTGRES[-1] if _POSTGRES else Path(str(shutil.which("initdb"))).parent
+        as_user: list[str] = []
+        folder.mkdir(parents=True)
+        if os.getuid() == 0:
+            as_user = ["runuser", "-u", "postgres", "--"]
+            shutil.chown(folder, "postgres")
+            for parent in folder.parents:  # pytest's folders are closed to others
+                if not parent.stat().st_mode & 0o001:
+                    parent.chmod(parent.stat().st_mode | 0o001)
+        data, self._port = folder / "data", free_port()
+        initdb = [*as_user, str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        subprocess.run(initdb, check=True, capture_output=True, cwd="/")
+        self.uri = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        self._command = [*as_user, str(binaries / "postgres"), "-D", str(data), "-k", "", "-p", str(self._port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        _wait_for(self._port, self._process)
+
+    def kill(self) -> None:
+        """With its workers, at once."""
+        if self._process is not None:
+            for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        if self._process is not None:
+            _stop(self._process)
+            self._process = None
 
 
 class MlflowServer:
     """Can be killed and started again at the same address."""
 
-    def __init__(self, store: str, folder: Path, port: int | None = None) -> None:
+    def __init__(self, store: str, folder: Path, port: int | None = None, workers: int = 4) -> None:
         self.port = port or free_port()
+        self._workers = workers
         self.uri = f"http://127.0.0.1:{self.port}"
         self._store = store
         self._folder = folder
@@ -75,16 +103,25 @@ class MlflowServer:
         self.kill()
 
     def start(self) -> None:
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Begin to start it, which takes some ten seconds."""
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self._store, "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--artifacts-destination", str(self._folder / "artifacts")]
+        command += ["--port", str(self.port), "--workers", str(self._workers)]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=environment, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
             )
+
+    def wait(self) -> None:
+        """Until it answers."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_healthy():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no MLflow server:\n{(self._folder / 'server.log').read_text()[-3000:]}")
             time.sleep(0.2)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from upath import UPath
 
+REFUSED_BY_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+"""Numbers of an OSError that a user mends."""
 AnyPath = Union[Path, "UPath"]
 """In a folder of this machine, or in a store behind a URL."""
 

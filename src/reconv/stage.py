@@ -1,7 +1,6 @@
 """What every stage script does around its one call: parameters, console, MLflow run, one clear message at the end."""
 
 import atexit
-import errno
 import os
 import sys
 import traceback
@@ -15,7 +14,7 @@ import psutil
 
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
-from reconv.files import AnyPath, write_json
+from reconv.files import REFUSED_BY_DISK, AnyPath, write_json
 from reconv.params import Params, load_params
 from reconv.places import RESULTS
 from reconv.resuming import resumable_dir
@@ -89,7 +88,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             console.say("interrupted. Run the same command to go on; nothing that was finished is lost.")
             _leave(_INTERRUPTED)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+            if error.errno not in REFUSED_BY_DISK:
                 _report_our_mistake(console, log)
             place = Path(error.filename).resolve() if error.filename else Path.cwd()
             console.say(
@@ -108,7 +107,8 @@ def run_file(name: str, model: str | None = None) -> Path:
 
 
 def _report_our_mistake(console: Console, log: str) -> None:
-    traceback.print_exc()
+    with suppress(OSError):  # the log's disk may be full
+        traceback.print_exc()
     console.print(traceback.format_exc())
     console.say(f"failed by a mistake of reconv's own. The whole log is {log_path(log)}.")
     _leave(1)

@@ -1,12 +1,11 @@
-"""A stage on a real Ray cluster of this machine, whose parts are killed while it runs; and what has to hold afterwards.
+"""A stage that dvc runs on a real cluster, whose parts are killed or fail meanwhile; and what has to hold afterwards.
 
 A harness that would also pass if trainings silently began anew would be worthless: what counts is the epoch after which
 each went on, which its log file says.
 """
 
+import json
 import re
-import secrets
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,188 +13,269 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import psutil
-from project_folder import environment, free_port
+from faults.cluster import Cluster
+from faults.tracking import Tracking
 
-_RAY = Path(sys.executable).with_name("ray")
 _NEVER_SECONDS = 180
+_SLOW_SECONDS = 6
+_FULL_SECONDS = 6
 _EPOCH = re.compile(r"  epoch (\d+)  ")
 _BEGINS = re.compile(r"  (?:begins|goes on after epoch (\d+)) on ")
-
-
-class Cluster:
-    """A head without a core and two nodes with one each, on the loopback address, with a token."""
-
-    def __init__(self) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
-        self.environment = environment(
-            RAY_ADDRESS=self.address,
-            RAY_AUTH_MODE="token",
-            RAY_AUTH_TOKEN=secrets.token_hex(32),
-            RAY_gcs_rpc_server_reconnect_timeout_s="5",
-        )
-        self._nodes: list[subprocess.Popen[bytes]] = []
-        self.start()
-
-    def start(self) -> None:
-        port = self.address.rsplit(":", 1)[1]
-        self._ray("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
-        for _ in range(2):
-            self.add_node()
-
-    def add_node(self) -> None:
-        self._ray(f"--address={self.address}", "--num-cpus=1")
-
-    def kill_node(self) -> None:
-        """The one that works, if one does; another takes its place."""
-        node = next((node for node in self._nodes[1:] if _workers(node)), self._nodes[1])
-        self._nodes.remove(node)
-        _kill_tree(node)
-        self.add_node()
-
-    def kill_worker(self) -> None:
-        for node in self._nodes[1:]:
-            for worker in _workers(node):
-                worker.kill()
-                return
-
-    def stop(self) -> None:
-        for node in reversed(self._nodes):
-            _kill_tree(node)
-        self._nodes.clear()
-
-    def _ray(self, *options: str) -> None:
-        """Started one after the other: of two at once, one may never join."""
-        command = [_RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", *options]
-        with NamedTemporaryFile() as said:
-            node = subprocess.Popen(command, env=self.environment, stdout=said, stderr=said, cwd="/")
-            self._nodes.append(node)
-            deadline = time.monotonic() + _NEVER_SECONDS
-            while b"Ray runtime started" not in Path(said.name).read_bytes():
-                assert node.poll() is None, Path(said.name).read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-
-
-def _workers(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Processes that train."""
-    found = []
-    for process in psutil.Process(node.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            title = " ".join(process.cmdline())
-            if "ray::train_and_report" in title or "ray::ImplicitFunc" in title or "ray::run_trial" in title:
-                found.append(process)
-    return found
-
-
-def _kill_tree(process: subprocess.Popen[bytes]) -> None:
-    with suppress(psutil.NoSuchProcess):
-        for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-    process.wait(timeout=30)
+_TORN = re.compile(r"  the checkpoint .* is not as it was written")
+_ENDED = re.compile(r"  (?:finished|stopped)$")
 
 
 @dataclass
 class Attempt:
-    """A stage in a project's folder, started again until it succeeds."""
+    """A stage in a project's folder, started again by the same command until it succeeds."""
 
     project: Path
     cluster: Cluster
-    script: Path
-    log: str
-    """Name of the stage's folder of log files."""
-    process: subprocess.Popen[bytes] = field(init=False)
+    tracking: Tracking
+    stage: str
+    """search or train"""
+    process: "subprocess.Popen[bytes]" = field(init=False)
+    run_ids: set[str] = field(default_factory=set)
+    """Of the stage: all that were seen."""
     nested: set[str] = field(default_factory=set)
-    """Ids of the nested runs that were seen."""
+    """Ids of all nested runs that were seen."""
+    torn: int = 0
+    """Checkpoints of trainings that go on."""
 
     def start(self) -> None:
-        command = [sys.executable, str(self.script), "cnn"]
-        with (self.project / "output").open("ab") as output:
+        """Once there is an MLflow server: without one a stage does not start."""
+        self.tracking.server.wait()
+        with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                command, cwd=self.project, env=self.cluster.environment, stdout=output, stderr=output
+                ["dvc", "repro", "--single-item", f"{self.stage}@cnn"],
+                cwd=self.project,
+                env={**self.cluster.environment, "MLFLOW_TRACKING_URI": self.tracking.proxy.uri},
+                stdout=output,
+                stderr=output,
             )
 
     def wait_for_epochs(self, count: int) -> bool:
         """Until so many are reported in all; False if the stage ends before."""
         deadline = time.monotonic() + _NEVER_SECONDS
         while self.process.poll() is None:
-            if sum(len(set(epochs)) for epochs in self.epochs().values()) >= count:
-                self.nested |= self.nested_runs()
+            if self.num_epochs() >= count:
                 return True
-            assert time.monotonic() < deadline, f"{count} epochs are not reached"
+            assert time.monotonic() < deadline, f"{count} epochs are not reached:\n{self.output()}"
             time.sleep(0.05)
         return False
 
+    def look(self) -> None:
+        """At the ids that MLflow has by now."""
+        stages = json.loads((self.project / ".reconv" / "pipeline.json").read_text())["stages"]
+        for run_id in stages.values():
+            self.run_ids.add(run_id)
+            self.nested |= self.tracking.nested_runs(run_id)
+
     def finish(self) -> None:
-        """Run it to its end, by the same command where it was killed."""
+        """Run it to its end, by the same command where it was stopped, then once more: there is nothing left to do."""
         for _ in range(3):
             if self.process.wait(timeout=_NEVER_SECONDS) == 0:
-                return
+                break
             self.start()
-        raise AssertionError((self.project / "output").read_text())
+        else:
+            raise AssertionError(self.output())
+        before = self.output()
+        self.start()
+        assert self.process.wait(timeout=_NEVER_SECONDS) == 0
+        assert "didn't change, skipping" in self.output()[len(before) :]
 
-    def kill_driver(self) -> None:
-        self.process.kill()
+    def end(self) -> None:
+        """Kill whatever is left of it."""
+        for process in [*self.stages(), self.process]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
-        self.start()
 
-    def kill_head(self) -> None:
-        """Which is lost with its nodes; the stage has to notice, and not to hang."""
-        self.cluster.stop()
-        assert self.process.wait(timeout=_NEVER_SECONDS) != 0
-        self.cluster.start()
-        self.start()
+    def stages(self) -> list[psutil.Process]:
+        """The stage's own process, also if its dvc is gone."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            with suppress(psutil.NoSuchProcess):
+                is_stage = f"pipeline/{self.stage}.py" in (process.info["cmdline"] or ()) and process.cwd() == str(
+                    self.project
+                )
+                found += [process] if is_stage else []
+        return found
 
-    def epochs(self) -> dict[str, list[int]]:
-        """Log file -> epochs that it tells of."""
-        return {
-            path.name: [int(found[1]) for found in map(_EPOCH.search, path.read_text().splitlines()) if found]
-            for path in (self.project / "logs" / self.log).glob("*.log")
-        }
+    def output(self) -> str:
+        return self._output.read_text()
 
-    def nested_runs(self) -> set[str]:
-        return set(_rows(self.project, "SELECT run_uuid FROM tags WHERE key = 'reconv.key'"))
+    @property
+    def _output(self) -> Path:
+        """Not on the disk that may be full."""
+        return self.project.parent.with_suffix(".txt")
 
-    def assert_nothing_was_lost(self) -> None:
-        """Every nested run once, none made anew, every epoch's metrics once; no training began again before its last
-        reported epoch."""
-        keys = _rows(
-            self.project,
-            "SELECT tags.value FROM tags JOIN runs USING (run_uuid) "
-            "WHERE key = 'reconv.key' AND lifecycle_stage = 'active'",
-        )
-        assert len(keys) == len(set(keys)) > 0
-        assert self.nested <= self.nested_runs()
-        twice = "SELECT run_uuid, key, step FROM metrics WHERE key = 'train/loss' GROUP BY 1, 2, 3 HAVING COUNT(*) > 1"
-        assert _rows(self.project, twice) == []
-        for path in (self.project / "logs" / self.log).glob("*.log"):
-            _assert_it_went_on(path)
+    def logs(self) -> dict[str, list[str]]:
+        """Name of a trial or seed -> lines of its log file."""
+        folder = self.project / "logs" / f"{self.stage}-cnn"
+        return {path.stem.replace("-", " "): path.read_text().splitlines() for path in sorted(folder.glob("*.log"))}
+
+    def num_epochs(self) -> int:
+        """That the log files tell of."""
+        return sum(len({found[1] for found in map(_EPOCH.search, lines) if found}) for lines in self.logs().values())
+
+    def assert_nothing_was_lost(self, epochs: dict[str, int]) -> None:
+        """Every trial or seed (name -> number of its epochs) is there once, in a run that was not made anew, with every
+        epoch's metrics once; no training began again before its last reported epoch."""
+        self._deliver_what_waits()
+        run_id = json.loads((self.project / "results" / "runs" / f"{self.stage}-cnn.json").read_text())["run_id"]
+        assert self.run_ids <= {run_id}
+        assert self.nested <= self.tracking.nested_runs(run_id)
+        assert self.tracking.epochs(run_id) == [(name, [*range(1, last + 1)]) for name, last in sorted(epochs.items())]
+        for name, lines in self.logs().items():
+            assert_it_went_on(name, lines)
+        assert sum(bool(_TORN.search(line)) for lines in self.logs().values() for line in lines) == self.torn
+
+    def _deliver_what_waits(self) -> None:
+        """The next stage does, whatever it is."""
+        self.tracking.server.wait()
+        if list((self.project / ".reconv" / "records").glob("*/*")):
+            environment = {**self.cluster.environment, "MLFLOW_TRACKING_URI": self.tracking.proxy.uri}
+            command = [sys.executable, "pipeline/fetch.py"]
+            subprocess.run(command, cwd=self.project, env=environment, check=True, capture_output=True)
+        assert not list((self.project / ".reconv" / "records").glob("*/*"))
 
 
-def _assert_it_went_on(path: Path) -> None:
-    last = 0
-    for line in path.read_text().splitlines():
+def assert_it_went_on(name: str, lines: list[str]) -> None:
+    """Each worker after the last reported epoch, or the one before it; one more for each torn checkpoint."""
+    last = lost = 0
+    for line in lines:
+        if _TORN.search(line):
+            lost += 1
         if begins := _BEGINS.search(line):
             after = int(begins[1] or 0)
-            assert after >= last - 1, f"{path.name}: epoch {last} was reported, but its worker began after {after}"
+            assert after >= last - 1 - lost, f"{name}: epoch {last} was reported, but its worker began after {after}"
+            lost = 0
         if epoch := _EPOCH.search(line):
             last = max(last, int(epoch[1]))
 
 
-def _rows(project: Path, query: str) -> list[str]:
-    with sqlite3.connect(f"file:{project}/mlflow.db?mode=ro", uri=True) as store:
-        return [row[0] for row in store.execute(query)]
+def _kill_driver(attempt: Attempt) -> None:
+    for process in attempt.stages():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    attempt.process.wait(timeout=_NEVER_SECONDS)
+    attempt.start()
+
+
+def _kill_dvc(attempt: Attempt) -> None:
+    """The stage goes on without it, until it notices; the next dvc is there before."""
+    stages = attempt.stages()
+    attempt.process.kill()
+    attempt.process.wait()
+    before = len(attempt.output())
+    attempt.start()
+    for stage in stages:
+        stage.wait(timeout=_NEVER_SECONDS)
+    assert "the dvc that started this stage is gone" in attempt.output()[before:]
+
+
+def _kill_head(attempt: Attempt) -> None:
+    """Which is lost with its nodes; the stage has to notice, and not to hang."""
+    attempt.cluster.stop()
+    assert attempt.process.wait(timeout=_NEVER_SECONDS) != 0
+    attempt.cluster.start()
+    attempt.start()
+
+
+def _slow_node(attempt: Attempt) -> None:
+    with attempt.cluster.stopped_node():
+        time.sleep(_SLOW_SECONDS)
+
+
+def _tear_checkpoint(attempt: Attempt) -> None:
+    """The newest of every training that goes on, while nobody trains."""
+    for process in [*attempt.stages(), *attempt.cluster.workers()]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    attempt.process.wait(timeout=_NEVER_SECONDS)
+    while attempt.cluster.workers():
+        time.sleep(0.1)
+    for name, lines in attempt.logs().items():
+        begun = max((index for index, line in enumerate(lines) if "  started" in line), default=0)
+        if any(map(_EPOCH.search, lines)) and not any(map(_ENDED.search, lines[begun:])):
+            newest = _checkpoints(attempt, name)[-1]
+            newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+            attempt.torn += 1
+    attempt.start()
+
+
+def _checkpoints(attempt: Attempt, name: str) -> list[Path]:
+    """Of a seed or a trial, the oldest first; in the project or in its storage, which lie beside each other."""
+    if attempt.stage == "train":
+        return sorted(attempt.project.parent.rglob(f"{name.replace(' ', '-')}.*.ckpt"))
+    number = int(name.split()[1])
+    found = [
+        path
+        for path in attempt.project.parent.rglob("tune/*/checkpoint_*/*.ckpt")
+        if f"_{number}_lr=" in path.parent.parent.name
+    ]
+    return sorted(found, key=lambda path: path.parent.name)
+
+
+def _kill_server(attempt: Attempt) -> None:
+    attempt.tracking.server.kill()
+    _assert_it_trains(attempt)
+    attempt.tracking.server.launch()
+
+
+def _kill_postgres(attempt: Attempt) -> None:
+    attempt.tracking.postgres.kill()
+    _assert_it_trains(attempt)
+    attempt.tracking.postgres.start()
+
+
+def _server_answers_500(attempt: Attempt) -> None:
+    proxy, before = attempt.tracking.proxy, attempt.tracking.proxy.num_failed
+    proxy.fail("request")
+    _assert_it_trains(attempt)
+    while proxy.num_failed == before:  # a record of the machine, at the latest
+        time.sleep(0.1)
+    proxy.fail(None)
+
+
+def _assert_it_trains(attempt: Attempt) -> None:
+    """Until two epochs more are reported, or the stage has come to its end."""
+    assert attempt.wait_for_epochs(attempt.num_epochs() + 2) or attempt.process.wait() == 0
+
+
+def _fill_disk(attempt: Attempt) -> None:
+    filler = attempt.project.parent / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    before = len(attempt.output())
+    deadline = time.monotonic() + _FULL_SECONDS
+    while attempt.process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    filler.unlink()
+    if not attempt.wait_for_epochs(attempt.num_epochs() + 1) and attempt.process.returncode != 0:
+        assert "No space left on device" in attempt.output()[before:]
+        assert "Traceback" not in attempt.output()[before:]
+        attempt.start()
 
 
 FAULTS: dict[str, Callable[[Attempt], None]] = {
     "worker": lambda attempt: attempt.cluster.kill_worker(),
     "node": lambda attempt: attempt.cluster.kill_node(),
-    "driver": Attempt.kill_driver,
-    "head": Attempt.kill_head,
+    "slow node": _slow_node,
+    "head": _kill_head,
+    "driver": _kill_driver,
+    "dvc": _kill_dvc,
+    "torn checkpoint": _tear_checkpoint,
+    "full disk": _fill_disk,
+    "MLflow server": _kill_server,
+    "PostgreSQL": _kill_postgres,
+    "server answers 500": _server_answers_500,
 }
-"""What is killed, by kill -9."""
-COMMON = ("worker", "node", "driver") * 3 + ("head",)
-"""A lost head takes half a minute to replace."""
+"""What is killed, by kill -9, or fails for a while."""

@@ -1,19 +1,17 @@
 """A real MLflow server that dies, fails or loses its answers, and a driver that is killed: every trial is there once,
 with every epoch's metrics once."""
 
-import http.client
 import json
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from failing_proxy import Proxy
 from mlflow.tracking import MlflowClient
 from project_folder import environment
 
@@ -211,49 +209,3 @@ def test_a_killed_driver_run_again_joins_its_runs(server, project, at):
     assert_all_there_once(server, run_id)
     if at >= 3:  # before, it has no state to go on with, and begins its trials anew
         assert before <= {run.info.run_id for run in trials(server, run_id)[1]}
-
-
-class Proxy:
-    """Between the client and the server; answers 500 instead of the server, or after it did what was asked."""
-
-    def __init__(self, port):
-        self.num_failed = 0
-        self._fails, self._path = None, ""
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_any(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                fails = outer._fails if outer._path in self.path else None
-                if fails != "request":
-                    onward = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-                    onward.request(self.command, self.path, body, {**dict(self.headers), "Host": f"127.0.0.1:{port}"})
-                    answer = onward.getresponse()
-                    status, content = answer.status, answer.read()
-                    onward.close()
-                if fails:
-                    outer.num_failed += 1
-                    status, content = 500, b"broken"
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.uri = f"http://127.0.0.1:{self._server.server_port}"
-
-    def fail(self, what, path=""):
-        self._fails, self._path = what, path
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()

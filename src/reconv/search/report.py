@@ -1,10 +1,14 @@
 """Ray Tune's events -> the observer's, in the driver."""
 
 import math
+import os
+import re
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
+from reconv.files import REFUSED_BY_DISK
 from reconv.search.budget import BudgetedASHA
 from reconv.search.space import from_tune
 from reconv.search.trial import NOTICED
@@ -17,6 +21,7 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         self._scheduler = scheduler
         self._max_epochs = max_epochs
         self._is_first_step = True
+        self._refused: OSError | None = None
         self._beginning: set[str] = set()  # trials whose worker has reported no epoch yet
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -45,8 +50,31 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         last = trial.last_result or {}
         self._observer.finished(trial.trial_id, status_of(trial, {last.get("epoch", 0): last}, self._max_epochs))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._refused = self._refused or _refused_by_disk(trial)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """A full disk would fail one trial after the other, each chosen without what those before might have shown."""
+        if self._refused:
+            raise self._refused  # from any other of these methods Ray Tune would raise it as an error of its own
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._refused = self._refused or _refused_by_disk(trial)
         self._observer.finished(trial.trial_id, "failed")
+
+
+def _refused_by_disk(trial: Any) -> OSError | None:
+    """What the user has to mend, if that is why the trial failed."""
+    found = re.search(r"\[Errno (\d+)\]", last_line(trial.error_file)) if trial.error_file else None
+    if found and int(found[1]) in REFUSED_BY_DISK:
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    return None
+
+
+def last_line(path: str) -> str:
+    """What a failed trial's file of errors ends with."""
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no message"
 
 
 def trial_number(trial: Any) -> int:

@@ -61,8 +61,10 @@ def search(
     with metered(state, session.is_local) as meter:
         trials, scheduler = _tune(model, params, deliver(data, session), state, observer, resources, room)
     if scheduler.has_failed or not scheduler.history:
+        from reconv.search.report import last_line
+
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
-        reason = _last_line(failed.error_file) if failed else "no trial reported a result"
+        reason = last_line(failed.error_file) if failed else "no trial reported a result"
         raise TrainingError(f"{scheduler.failures_in_a_row} trials in a row failed, the last with: {reason}")
     devices = session.gpus_per_training or cpus
     table = _table(trials, scheduler.history, params.search.max_epochs, devices)
@@ -173,8 +175,3 @@ def _best(table: pd.DataFrame, trials: list[Any]) -> dict[str, Any]:
         "validation_accuracy": float(row[METRIC]),
         "values": from_tune(trial.config),
     }
-
-
-def _last_line(path: str) -> str:
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"

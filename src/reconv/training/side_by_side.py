@@ -15,7 +15,7 @@ from typing import Any
 
 from reconv.data.arrays import PreparedData
 from reconv.errors import TrainingError
-from reconv.files import AnyPath, read_json, write_bytes, write_json
+from reconv.files import REFUSED_BY_DISK, AnyPath, read_json, write_bytes, write_json
 from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.group import Group, train_in_group
@@ -117,6 +117,8 @@ class _Trainings:
                 except StopIteration:
                     del self._running[stream]
                 except ray.exceptions.RayTaskError as error:
+                    if isinstance(error.cause, OSError) and error.cause.errno in REFUSED_BY_DISK:
+                        raise error.cause from None
                     raise TrainingError(f"the training {key} of {self._jobs[key].model} failed: {error}") from None
                 except ray.exceptions.RayError as error:
                     del self._running[stream]
