@@ -82,6 +82,8 @@ PLUMBING = {
     "training.delivery",
     "training.nodes",
     "training.energy",
+    "training.memory",
+    "training.shortage",
     "training_logs",
     "cluster_decoding",
     "training.precision",  # of evaluate, which takes from it the device alone

@@ -117,6 +117,13 @@ class Progress:
             self.console.say(f"{self.names[key]} lost its worker and goes on after epoch {after_epoch} on {worker}")
         self._begun.add(key)
 
+    def out_of_memory(self, key: str, what_follows: str) -> None:
+        self._begun.discard(key)
+        self.console.say(f"{self.names[key]} {what_follows}")
+
+    def note(self, text: str) -> None:
+        self.console.say(text)
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.began is None:
             self.began = time.monotonic() - metrics["speed/epoch_seconds"]

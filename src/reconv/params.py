@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
 from reconv.domains import (
     Choice,
@@ -217,7 +217,8 @@ class ResourcesParams(Section):
     storage: str | None
     tracking_uri: str | None
     cpus_per_trial: PositiveInt
-    gpus_per_trial: Literal["auto"] | Annotated[Number, Field(ge=0)]
+    gpus_per_trial: Literal["auto"] | Annotated[Number, Field(ge=0, le=1)]
+    memory_per_trial: Annotated[ByteSize, Field(gt=0)] | None
 
 
 class Params(Section):

@@ -34,6 +34,12 @@ class TrainingLogs:
     def begins(self, key: str, after_epoch: int, worker: str) -> None:
         self._write(key, f"goes on after epoch {after_epoch} on {worker}" if after_epoch else f"begins on {worker}")
 
+    def out_of_memory(self, key: str, what_follows: str) -> None:
+        self._write(key, what_follows)
+
+    def note(self, text: str) -> None:
+        pass
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         self._write(key, f"epoch {epoch}", metrics)
 

@@ -8,6 +8,7 @@ from ray.tune import Callback
 from reconv.search.budget import BudgetedASHA
 from reconv.search.space import from_tune
 from reconv.training.observer import Observer
+from reconv.training.shortage import what_follows
 
 
 class ReportToObserver(Callback):  # type: ignore[misc]
@@ -16,6 +17,7 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         self._scheduler = scheduler
         self._max_epochs = max_epochs
         self._is_first_step = True
+        self._started: set[str] = set()
         self._beginning: set[str] = set()  # trials whose worker has reported no epoch yet
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -24,8 +26,13 @@ class ReportToObserver(Callback):  # type: ignore[misc]
             history = {trial.trial_id: self._scheduler.history.get(trial.trial_id, {}) for trial in trials}
             self._observer.resumed(history, {trial.trial_id for trial in trials if trial.is_finished()})
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell_shortage(trial, is_retried=True)
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._scheduler.on_trial_start(trial)
         self._beginning.add(trial.trial_id)
+        self._started.add(trial.trial_id)
         self._observer.started(trial.trial_id, f"trial {trial_number(trial):02d}", from_tune(trial.config))
 
     def on_trial_result(
@@ -43,7 +50,13 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         self._observer.finished(trial.trial_id, status_of(trial, {last.get("epoch", 0): last}, self._max_epochs))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell_shortage(trial, is_retried=False)
         self._observer.finished(trial.trial_id, "failed")
+
+    def _tell_shortage(self, trial: Any, is_retried: bool) -> None:
+        place = self._scheduler.ran_out.get(trial.trial_id)
+        if place and trial.trial_id in self._started:
+            self._observer.out_of_memory(trial.trial_id, what_follows(place, is_retried))
 
 
 def trial_number(trial: Any) -> int:

@@ -158,6 +158,13 @@ class StageRun(Record):
         trial = Record(self.courier, {"key": key})
         trial.set_tags({"reconv.worker": worker, "reconv.begins_after_epoch": str(after_epoch)})
 
+    @never_stops_training
+    def out_of_memory(self, key: str, what_follows: str) -> None:
+        Record(self.courier, {"key": key}).set_tags({"reconv.out_of_memory": what_follows})
+
+    def note(self, text: str) -> None:
+        pass
+
     def keep_log(self, key: str, path: Path) -> None:
         """The log file of a trial or seed, with its run."""
         Record(self.courier, {"key": key}).log_file(path)

@@ -19,6 +19,7 @@ from reconv.errors import TrainingError
 from reconv.models.classifier import new_classifier, weights_as_bytes
 from reconv.models.whitening import num_images_to_whiten
 from reconv.training.job import EpochResult, FitResult, OnEpoch, TrainingJob
+from reconv.training.memory import names_shortage_of_memory
 from reconv.training.precision import best_device, resolve_precision
 from reconv.training.steps import ClassifierTraining
 
@@ -27,6 +28,7 @@ _EVALUATION_BATCH_SIZE = 500
 _MIN_STEPS, _MIN_BATCH_SIZE = 32, 16
 
 
+@names_shortage_of_memory()
 def fit(
     job: TrainingJob,
     manifest: Manifest,
@@ -42,6 +44,7 @@ def fit(
 
     Raises:
         TrainingError: the loss is no longer finite. `on_epoch` has seen that epoch.
+        MemoryShortError: the machine, or (DeviceMemoryShortError) the GPU, has too little memory left.
     """
     device = best_device()
     torch.manual_seed(job.seed)

@@ -15,8 +15,14 @@ class Observer(Protocol):
         """A worker (its machine and process) has its first epoch since `started`, and began after `after_epoch`: 0 if
         anew. Called before that epoch is reported."""
 
+    def out_of_memory(self, key: str, what_follows: str) -> None:
+        """It ran out of memory; `what_follows` goes on from its name. If it is tried again, `started` comes next."""
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """It finished `epoch` (from 1). A resumed training may report an epoch again, with the same metrics."""
+
+    def note(self, text: str) -> None:
+        """What a person should know of all of them."""
 
     def finished(self, key: str, status: str) -> None:
         """It ended: `finished`, `stopped` (by the search), `diverged` or `failed`."""
@@ -39,6 +45,14 @@ class Observers:
     def begins(self, key: str, after_epoch: int, worker: str) -> None:
         for observer in self._observers:
             observer.begins(key, after_epoch, worker)
+
+    def out_of_memory(self, key: str, what_follows: str) -> None:
+        for observer in self._observers:
+            observer.out_of_memory(key, what_follows)
+
+    def note(self, text: str) -> None:
+        for observer in self._observers:
+            observer.note(text)
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         for observer in self._observers:

@@ -2,7 +2,8 @@
 
 An interrupted stage goes on: `state` holds each training's last checkpoint, and the weights and curve of those that
 are finished. A training whose worker or machine is lost goes on elsewhere; Ray's own retry of a task would drop what it
-reports the second time, as many messages as it had sent before.
+reports the second time, as many messages as it had sent before. One that runs out of memory goes on alone: on a GPU or
+a node that it shares with nothing.
 """
 
 import time
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from reconv.data.arrays import PreparedData
-from reconv.errors import TrainingError
+from reconv.errors import MemoryShortError, TrainingError
 from reconv.files import AnyPath, read_json, write_bytes, write_json
 from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
+from reconv.training.shortage import Shortage, Shortages, as_task_options, what_follows
 from reconv.training.worker import Begins, Message, Refused, curve, train_and_report
 
 _MAX_LOST_WORKERS = 5  # of one training: what kills more of them is the training itself
@@ -55,7 +57,7 @@ def train_side_by_side(
     A key is a file name, and is what the observer knows the training by.
 
     Raises:
-        TrainingError: a training diverged, or its workers die again and again.
+        TrainingError: a training diverged, does not fit into memory, or its workers die again and again.
     """
     pending = {key: job for key, job in jobs.items() if not _done_file(state, key).exists()}
     observer.resumed(
@@ -89,7 +91,10 @@ class _Trainings:
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
         self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
+        self._started: set[str] = set()
         self._lost: Counter[str] = Counter()
+        self._shortages = Shortages(session)
+        self._alone: dict[str, dict[str, float]] = {}  # key of one that ran out of memory -> what it asks for since
 
     def run(self) -> None:
         """Until all of them are finished."""
@@ -105,11 +110,14 @@ class _Trainings:
                     self._take(key, ray.get(next(stream)))
                 except StopIteration:
                     del self._running[stream]
-                except ray.exceptions.RayTaskError as error:
-                    raise TrainingError(f"the training {key} of {self._jobs[key].model} failed: {error}") from None
                 except ray.exceptions.RayError as error:
                     del self._running[stream]
-                    self._go_on_elsewhere(key, error)
+                    if shortage := self._shortages.told_by(str(error)):
+                        self._go_on_alone(key, shortage)
+                    elif isinstance(error, ray.exceptions.RayTaskError):
+                        raise TrainingError(f"{self._described(key)} failed: {error}") from None
+                    else:
+                        self._go_on_elsewhere(key, error)
         finally:
             for stream in self._running:
                 ray.cancel(stream, force=True)
@@ -117,26 +125,43 @@ class _Trainings:
     def _start(self, key: str) -> None:
         import ray
 
-        worker = ray.remote(train_and_report).options(
-            num_cpus=self._session.cpus_per_training, num_gpus=self._session.gpus_per_training, max_retries=0
-        )
+        # Not as options of a remote function: only here does Ray end the worker, and what it holds of a GPU, with it.
+        needs = as_task_options(self._alone.get(key, self._session.needs))
+        worker = ray.remote(max_retries=0, **needs)(train_and_report)
         threads = self._session.threads_per_training
         self._running[worker.remote(key, self._jobs[key], self._delivery, self._state, threads)] = key
 
     def _go_on_elsewhere(self, key: str, error: Exception) -> None:
         self._lost[key] += 1
         if self._lost[key] > _MAX_LOST_WORKERS:
-            raise TrainingError(
-                f"the training {key} of {self._jobs[key].model} lost {self._lost[key]} workers, the last with: {error}"
-            )
+            raise TrainingError(f"{self._described(key)} lost {self._lost[key]} workers, the last with: {error}")
         self._start(key)
+
+    def _go_on_alone(self, key: str, shortage: Shortage) -> None:
+        is_first = key not in self._alone
+        follows = what_follows(shortage.place, is_first)
+        if key not in self._started:  # killed before it could say so
+            self._tell_start(key)
+        self._observer.out_of_memory(key, follows)
+        if not is_first:
+            self._observer.finished(key, "failed")
+            raise TrainingError(f"{self._described(key)} {follows}: {MemoryShortError.remedy}")
+        self._alone[key] = shortage.needs_alone
+        self._start(key)
+
+    def _tell_start(self, key: str) -> None:
+        self._started.add(key)
+        self._observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
+
+    def _described(self, key: str) -> str:
+        return f"the training {key} of {self._jobs[key].model}"
 
     def _take(self, key: str, message: Message) -> None:
         observer = self._observer
         match message:
             case Begins(worker):
                 self._beginning[key] = worker
-                observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
+                self._tell_start(key)
             case EpochResult():
                 if key in self._beginning:
                     observer.begins(key, message.epoch - 1, self._beginning.pop(key))
@@ -145,21 +170,21 @@ class _Trainings:
                 observer.finished(key, "diverged")
                 raise TrainingError(reason)
             case FitResult():
-                _keep(self._state, key, message, self._began, self._session.cpus_per_training)
+                devices = self._session.gpus_per_training or self._session.cpus_per_training
+                _keep(self._state, key, message, self._began, devices)
                 observer.finished(key, "finished")
 
 
-def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float) -> None:
+def _keep(state: AnyPath, key: str, result: FitResult, began: float, devices: float) -> None:
     """Write what the driver got of a finished training; the .json last, which marks it as done."""
     write_bytes(state / f"{key}.safetensors", result.weights)
     rows = curve(state, key)
-    on_gpu = result.device != "cpu"
     write_json(
         _done_file(state, key),
         {
             "arguments": result.arguments,
             "curve": rows,
-            "device_seconds": sum(row["speed/epoch_seconds"] for row in rows) * (1.0 if on_gpu else cpus),
+            "device_seconds": sum(row["speed/epoch_seconds"] for row in rows) * devices,
             "began": began,
             "ended": time.time(),
             "device": result.device,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 
-from reconv.errors import ReconvError
+from reconv.errors import MemoryShortError, ReconvError
 from reconv.files import AnyPath, atomic, local_copy, read_json, write_json
 from reconv.training.delivery import Delivery
 from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob
@@ -36,7 +36,11 @@ Message = Begins | EpochResult | FitResult | Refused
 def train_and_report(
     key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, num_threads: int
 ) -> Iterator[Message]:
-    """Yields Begins, an EpochResult as each epoch ends, at last a FitResult or Refused."""
+    """Yields Begins, an EpochResult as each epoch ends, at last a FitResult or Refused.
+
+    Raises:
+        MemoryShortError: it did not fit into memory, which is not for its user to mend before it was tried alone.
+    """
     import torch
 
     from reconv.training.fit import fit
@@ -60,6 +64,8 @@ def train_and_report(
         try:
             with local_copy(checkpoint) if checkpoint.exists() else nullcontext() as resume_from:
                 messages.put(fit(job, data.manifest, train, validation, on_epoch, resume_from))
+        except MemoryShortError as error:
+            messages.put(error)
         except ReconvError as error:
             messages.put(Refused(str(error)))
         except BaseException as error:
