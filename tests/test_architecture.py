@@ -83,6 +83,7 @@ PLUMBING = {
     "training.nodes",
     "training.energy",
     "training.memory",
+    "training.sharing",
     "training.shortage",
     "training_logs",
     "cluster_decoding",

@@ -105,6 +105,7 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         is_tried_again = trial.status == "ERROR"
         shortage = self._shortage_of(trial)
         self.ran_out.pop(trial.trial_id, None)
+        self.waiting.discard(trial.trial_id)
         if shortage:
             self.ran_out[trial.trial_id] = shortage.place
         if shortage and is_tried_again:
@@ -118,6 +119,7 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         self.running.discard(trial.trial_id)
+        self.waiting.discard(trial.trial_id)
 
 
 class BudgetedOptunaSearch(OptunaSearch):  # type: ignore[misc]

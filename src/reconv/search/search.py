@@ -24,6 +24,7 @@ from reconv.training.cluster import Session
 from reconv.training.delivery import Delivery, deliver
 from reconv.training.energy import metered
 from reconv.training.observer import Observer
+from reconv.training.sharing import largest_of_search, with_shared_gpus
 from reconv.training.shortage import Place, Shortages, as_tune_resources, what_follows
 
 _EXPERIMENT = "tune"
@@ -54,6 +55,10 @@ def search(
         # After every result: a state that is older than a trial's last two checkpoints names one that is deleted.
         TUNE_GLOBAL_CHECKPOINT_S="0",
     )
+    delivery = deliver(data, session)
+    if session.gpu_share_is_measured and not params.search.reproducible:
+        largest = largest_of_search(model, params, data.manifest)
+        session = with_shared_gpus(session, [largest], None, delivery, observer)
     # No node of a cluster has as many cores as all of them together.
     takes_all = params.search.reproducible and session.is_local
     cpus = session.num_cpus if takes_all else session.cpus_per_training
@@ -61,7 +66,7 @@ def search(
     resources = as_tune_resources({**session.needs, "CPU": cpus})
     with metered(state, session.is_local) as meter:
         shortages = Shortages(session)
-        trials, scheduler = _tune(model, params, deliver(data, session), state, observer, resources, room, shortages)
+        trials, scheduler = _tune(model, params, delivery, state, observer, resources, room, shortages)
     if scheduler.has_failed or not scheduler.history:
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
         reason = _reason(failed, scheduler.ran_out) if failed else "no trial reported a result"

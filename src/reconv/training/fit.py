@@ -6,6 +6,7 @@ B batch, H height, W width, C channels, K classes.
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from reconv.artifacts import Manifest
 from reconv.data.arrays import Split
-from reconv.data.batches import EvaluationBatches, Resident, TrainingBatches
+from reconv.data.batches import Batch, EvaluationBatches, Resident, TrainingBatches
 from reconv.errors import TrainingError
 from reconv.models.classifier import new_classifier, weights_as_bytes
 from reconv.models.whitening import num_images_to_whiten
@@ -36,11 +37,13 @@ def fit(
     validation: Split | None,
     on_epoch: OnEpoch,
     resume_from: Path | None = None,
+    max_steps: int | None = None,
 ) -> FitResult:
     """Train a new classifier for `job.epochs` epochs on this process's device.
 
     `on_epoch` is called after each epoch, and may save a checkpoint that a later call continues from; that call ends
     with the same weights as an uninterrupted one, since every random number is drawn from (seed, epoch).
+    `max_steps` ends every epoch early: to see what a training takes.
 
     Raises:
         TrainingError: the loss is no longer finite. `on_epoch` has seen that epoch.
@@ -51,7 +54,7 @@ def fit(
     precision = resolve_precision(job.recipe.precision, device)
     flips = job.recipe.test_time_flip and job.augment.flip
     classifier = new_classifier(job.model, job.network, manifest, flips, job.pixel_order)
-    data = _DeviceData(job, train, validation, device, classifier.input_shape)
+    data = _DeviceData(job, train, validation, device, classifier.input_shape, max_steps)
     every = -(-len(train) // num_images_to_whiten(*train.images.shape[1:3]))
     classifier.start_from(torch.from_numpy(train.images[::every]))
     training = ClassifierTraining(job, classifier, precision, data.steps_per_epoch)
@@ -84,9 +87,16 @@ def fit(
 
 class _DeviceData(pl.LightningDataModule):
     def __init__(
-        self, job: TrainingJob, train: Split, validation: Split | None, device: torch.device, seen: tuple[int, int, int]
+        self,
+        job: TrainingJob,
+        train: Split,
+        validation: Split | None,
+        device: torch.device,
+        seen: tuple[int, int, int],
+        max_steps: int | None,
     ) -> None:
         super().__init__()
+        self._max_steps = max_steps
         self._job = job
         self._seen = seen
         self._train = Resident(train, device)
@@ -98,7 +108,7 @@ class _DeviceData(pl.LightningDataModule):
 
     def train_dataloader(self) -> "_Once":
         assert self.trainer is not None
-        return _Once(self._batches(self.trainer.current_epoch))
+        return _Once(islice(self._batches(self.trainer.current_epoch), self._max_steps))
 
     def _batches(self, epoch: int) -> TrainingBatches:
         job = self._job
@@ -117,13 +127,13 @@ class _DeviceData(pl.LightningDataModule):
 class _Once:
     """A loader whose only batch is `item`."""
 
-    def __init__(self, item: TrainingBatches) -> None:
+    def __init__(self, item: Iterator[Batch]) -> None:
         self._item = item
 
     def __len__(self) -> int:
         return 1
 
-    def __iter__(self) -> Iterator[TrainingBatches]:
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
         yield self._item
 
 

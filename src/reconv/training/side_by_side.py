@@ -20,6 +20,7 @@ from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
+from reconv.training.sharing import with_shared_gpus
 from reconv.training.shortage import Shortage, Shortages, as_task_options, what_follows
 from reconv.training.worker import Begins, Message, Refused, curve, train_and_report
 
@@ -86,14 +87,14 @@ class _Trainings:
         self._jobs = jobs
         self._delivery = deliver(data, session)
         self._state = state
-        self._session = session
+        self._session = with_shared_gpus(session, jobs.values(), len(jobs), self._delivery, observer)
         self._observer = observer
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
         self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
         self._started: set[str] = set()
         self._lost: Counter[str] = Counter()
-        self._shortages = Shortages(session)
+        self._shortages = Shortages(self._session)
         self._alone: dict[str, dict[str, float]] = {}  # key of one that ran out of memory -> what it asks for since
 
     def run(self) -> None:
