@@ -82,6 +82,9 @@ def test_missing_key_is_named_in_full(load: Callable[..., Params], key: str) -> 
         ("train.num_seeds", None, "integer"),
         ("compare.confidence", 1, "less than 1"),
         ("resources.gpus_per_trial", -1, "greater than or equal to 0"),
+        ("resources.gpus_per_trial", 2, "less than or equal to 1"),
+        ("resources.memory_per_trial", "2 elephants", "a size such as 4GB"),
+        ("resources.memory_per_trial", 0, "greater than 0"),
     ],
 )
 def test_value_out_of_bounds_is_named_with_key_and_bound(

@@ -336,6 +336,8 @@ def _lines(error: ValidationError) -> list[str]:
         message = re.sub(r"^(Value error, |Input should be )?(must be )?", "", detail["msg"])
         if detail["type"] == "extra_forbidden":
             lines.setdefault(key, f"{key}: unknown key, not one of its section")
+        elif detail["type"].startswith("byte_size"):
+            lines[key] = f"{key} is {detail['input']!r}, must be a size such as 4GB or 512MiB"
         elif detail["type"] == "missing":
             lines.setdefault(key, f"{key}: missing")
         elif detail["type"] == "value_error" and isinstance(detail["input"], dict):  # of a section as a whole
