@@ -60,7 +60,14 @@ def session(address, params, monkeypatch):
 def test_what_is_measured_on_a_worker_decides_how_many_run_at_once(session, tiny_job, prepared):
     noted = Notes()
 
-    shared = with_shared_gpus(session, [tiny_job], 2, InFolder(prepared.folder), noted, measured=_of_pretended_gpu)
+    shared = with_shared_gpus(
+        session,
+        [tiny_job],
+        2,
+        InFolder(prepared.folder),
+        noted,
+        measured=lambda *_: Footprint(3_100_000_000, 80_000_000_000),
+    )
 
     assert (session.gpus_per_training, session.room) == (1, 1)
     assert (shared.gpus_per_training, shared.room) == (0.5, 2)
@@ -90,10 +97,6 @@ class Notes:
 
     def __getattr__(self, name: str):
         return lambda *_: None
-
-
-def _of_pretended_gpu(*_: object) -> Footprint:
-    return Footprint(int(3.1 * GB), 80 * GB)
 
 
 @pytest.mark.gpu

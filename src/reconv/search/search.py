@@ -103,6 +103,7 @@ def _tune(
     """Ray Tune's trials, and the scheduler with what each reported."""
     from ray import tune
 
+    from reconv.search.actors import survive_the_memory_monitor
     from reconv.search.budget import BudgetedASHA, BudgetedOptunaSearch
     from reconv.search.report import ReportToObserver
 
@@ -115,7 +116,7 @@ def _tune(
     first = default_point(space, params.recipe, params.network(model))
     searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
     settings = TrialSettings(model, params, delivery, num_threads=int(resources["cpu"]))
-    _let_tune_know_of_the_memory_monitor()
+    survive_the_memory_monitor()
     analysis = tune.run(
         functools.partial(run_trial, settings=settings),
         name=_EXPERIMENT,
@@ -136,15 +137,6 @@ def _tune(
         verbose=0,
     )
     return analysis.trials, scheduler
-
-
-def _let_tune_know_of_the_memory_monitor() -> None:
-    """Ray Tune 2.60 takes a worker that Ray's memory monitor killed for a mistake of its own and ends the search: what
-    Ray raises then is no RayActorError."""
-    import ray
-    from ray.air.execution._internal import actor_manager
-
-    actor_manager.RayActorError = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 
 
 def _storage(state: AnyPath) -> dict[str, Any]:
