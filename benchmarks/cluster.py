@@ -78,6 +78,8 @@ class Clock:
 
     def noticed(self, key: str, what: str) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         self.ends.append(time.perf_counter())
 

@@ -89,6 +89,10 @@ class Clock:
 
     def begins(self, key: str, after_epoch: int, worker: str) -> None: ...
 
+    def noticed(self, key: str, what: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         now = time.perf_counter()
         self.epochs.append((now - metrics["speed/epoch_seconds"], now))

@@ -84,6 +84,9 @@ PLUMBING = {
     "training.delivery",
     "training.nodes",
     "training.energy",
+    "training.memory",
+    "training.sharing",
+    "training.shortage",
     "training_logs",
     "cluster_decoding",
     "training.precision",  # of evaluate, which takes from it the device alone

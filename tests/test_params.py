@@ -87,6 +87,9 @@ def test_missing_key_is_named_in_full(load: Callable[..., Params], key: str) -> 
         ("resources.train.workers", True, "[fewest, most]"),
         ("resources.train.workers", [4, 2], "[fewest, most]"),
         ("resources.train.workers", [1, 2, 3], "[fewest, most]"),
+        ("resources.gpus_per_trial", 2, "less than or equal to 1"),
+        ("resources.memory_per_trial", "2 elephants", "a size such as 4GB"),
+        ("resources.memory_per_trial", 0, "greater than 0"),
     ],
 )
 def test_value_out_of_bounds_is_named_with_key_and_bound(

@@ -120,6 +120,9 @@ class Progress:
     def noticed(self, key: str, what: str) -> None:
         self.console.say(f"{self.names[key]}: {what}")
 
+    def note(self, text: str) -> None:
+        self.console.say(text)
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         if self.began is None:
             self.began = time.monotonic() - metrics["speed/epoch_seconds"]

@@ -26,4 +26,14 @@ class ComparisonError(ReconvError):
 
 
 class TrainingError(ReconvError):
-    """A training failed for reasons in its values: it diverged, or did not fit into memory."""
+    """A training failed for reasons in its values: it diverged, or did not fit into memory even alone."""
+
+
+class MemoryShortError(ReconvError):
+    """A training did not fit into what its machine's memory had left."""
+
+    remedy = "lower recipe.batch_size or the network's widths in params.yaml, or use a machine with more."
+
+
+class DeviceMemoryShortError(MemoryShortError):
+    """It did not fit into what its GPU's had left."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
 from reconv.domains import (
     Choice,
@@ -230,7 +230,8 @@ class ResourcesParams(Section):
     storage: str | None
     tracking_uri: str | None
     cpus_per_trial: PositiveInt
-    gpus_per_trial: Literal["auto"] | Annotated[Number, Field(ge=0)]
+    gpus_per_trial: Literal["auto"] | Annotated[Number, Field(ge=0, le=1)]
+    memory_per_trial: Annotated[ByteSize, Field(gt=0)] | None
     train: TrainResources
 
 
@@ -349,6 +350,8 @@ def _lines(error: ValidationError) -> list[str]:
         message = re.sub(r"^(Value error, |Input should be )?(must be )?", "", detail["msg"])
         if detail["type"] == "extra_forbidden":
             lines.setdefault(key, f"{key}: unknown key, not one of its section")
+        elif detail["type"].startswith("byte_size"):
+            lines[key] = f"{key} is {detail['input']!r}, must be a size such as 4GB or 512MiB"
         elif detail["type"] == "missing":
             lines.setdefault(key, f"{key}: missing")
         elif detail["type"] == "value_error" and isinstance(detail["input"], dict):  # of a section as a whole

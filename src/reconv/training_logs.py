@@ -37,6 +37,9 @@ class TrainingLogs:
     def noticed(self, key: str, what: str) -> None:
         self._write(key, what)
 
+    def note(self, text: str) -> None:
+        pass
+
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         self._write(key, f"epoch {epoch}", metrics)
 

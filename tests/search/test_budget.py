@@ -9,6 +9,7 @@ from ray.tune.search import Searcher
 
 from reconv.search.budget import METRIC, BudgetedASHA, BudgetedOptunaSearch
 from reconv.search.space import to_tune
+from reconv.training.shortage import Shortage
 
 
 @dataclass
@@ -16,6 +17,10 @@ class FakeTrial:
     trial_id: str
     epoch: int = 0
     status: str = "RUNNING"
+    resources: dict | None = None
+
+    def update_resources(self, resources: dict) -> None:
+        self.resources = resources
 
     def is_finished(self) -> bool:
         return self.status != "RUNNING"
@@ -96,6 +101,35 @@ def test_a_failed_trial_gives_its_epoch_back():
     assert not scheduler.has_free_epoch
     scheduler.on_trial_error(None, trial)
     assert scheduler.has_free_epoch
+
+
+def test_a_trial_out_of_memory_is_queued_to_go_alone_and_no_other_is_suggested_before(searcher):
+    scheduler = searcher.scheduler
+    scheduler._shortage_of = lambda _: Shortage("GPU", {"CPU": 1, "GPU": 1})
+    trial = FakeTrial("a")
+    scheduler.on_trial_add(None, trial)
+    for _ in range(4):
+        trial.status = "ERROR"  # as Ray Tune has it when it tries a trial again
+        scheduler.on_trial_error(None, trial)
+    assert trial.resources == {"cpu": 1, "gpu": 1}
+    assert searcher.suggest("b") is None
+    assert not scheduler.has_failed
+
+    scheduler.on_trial_start(trial)
+    assert isinstance(searcher.suggest("b"), dict)
+
+
+def test_a_trial_that_is_given_up_while_it_waits_holds_up_no_other(searcher):
+    scheduler = searcher.scheduler
+    scheduler._shortage_of = lambda _: Shortage("machine", {"CPU": 2})
+    trial = FakeTrial("a", status="ERROR")
+    scheduler.on_trial_error(None, trial)
+    trial.status = "RUNNING"
+    scheduler.on_trial_error(None, trial)
+
+    assert scheduler.ran_out == {"a": "machine"}
+    assert scheduler.failures_in_a_row == 1
+    assert isinstance(searcher.suggest("b"), dict)
 
 
 @pytest.fixture

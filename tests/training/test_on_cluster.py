@@ -38,6 +38,8 @@ class Recorder:
 
     def begins(self, *_: object) -> None: ...
 
+    def noticed(self, *_: object) -> None: ...
+
     def epoch(self, key: str, epoch: int, _: object) -> None:
         self.epochs.setdefault(key, []).append(epoch)
 

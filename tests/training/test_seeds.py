@@ -50,6 +50,7 @@ def session():
         cpus_per_trial=1,
         gpus_per_trial="auto",
         train={"workers": 1},
+        memory_per_trial=None,
     )
     with ray_session(resources, num_trainings=3) as session:
         yield session

@@ -74,8 +74,10 @@ class TrainingBatches:
         seed: int,
         epoch: int,
         rank: Rank = ALONE,
+        max_batches: int | None = None,
     ) -> None:
         self._data = data
+        self._max_batches = max_batches
         self.batch_size = min(batch_size, len(data))
         self._part = rank.part(self.batch_size)
         self.weight = rank.weight(self.batch_size)
@@ -85,7 +87,8 @@ class TrainingBatches:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._data) // self.batch_size
+        complete = len(self._data) // self.batch_size
+        return complete if self._max_batches is None else min(complete, self._max_batches)
 
     def __iter__(self) -> Iterator[Batch]:
         device = self._data.labels_N.device

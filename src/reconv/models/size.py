@@ -33,7 +33,23 @@ def count_parameters_of(network: NetworkParams, image_shape: ImageShape, num_cla
     return count_parameters(network_on("meta", network, image_shape, num_classes))
 
 
+def count_activations_of(network: NetworkParams, image_shape: ImageShape, num_classes: int) -> int:
+    """Values that its layers hand on for one image: about what a backward pass has to be kept for."""
+    module = network_on("meta", network, image_shape, num_classes).eval()
+    counted: list[int] = []
+    for layer in module.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda *called: counted.append(called[-1].numel()))
+    with torch.inference_mode():
+        module(_image_on_meta(network, image_shape))
+    return sum(counted)
+
+
 def count_multiply_adds_of(network: NetworkParams, image_shape: ImageShape, num_classes: int) -> int:
+    module = network_on("meta", network, image_shape, num_classes).eval()
+    return multiply_adds(module, _image_on_meta(network, image_shape))
+
+
+def _image_on_meta(network: NetworkParams, image_shape: ImageShape) -> Tensor:
     height, width, channels = input_shape_of(network, image_shape)
-    image = torch.zeros((1, channels, height, width), device="meta")
-    return multiply_adds(network_on("meta", network, image_shape, num_classes).eval(), image)
+    return torch.zeros((1, channels, height, width), device="meta")

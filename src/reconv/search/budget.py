@@ -4,13 +4,18 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020),
 halving; what is added is the budget, and that both survive a killed driver.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from reconv.training.shortage import Place, Shortage, as_tune_resources
+
 METRIC = "validation/accuracy"
+ShortageOf = Callable[[Any], Shortage | None]
+"""What memory a trial's last failure was for want of; None for other failures."""
 _MAX_FAILURES_IN_A_ROW = 3
 
 
@@ -18,9 +23,18 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
     """ASHA that never lets all trials together report more than `budget_epochs` epochs.
 
     Each running trial holds one epoch of the budget, the one it is training; it goes on only if another is free.
+
+    A trial that ran out of memory goes on alone. No other begins before it does: it would wait for them all.
     """
 
-    def __init__(self, budget_epochs: int, max_epochs: int, grace_epochs: int, reduction_factor: int) -> None:
+    def __init__(
+        self,
+        budget_epochs: int,
+        max_epochs: int,
+        grace_epochs: int,
+        reduction_factor: int,
+        shortage_of: ShortageOf = lambda _: None,
+    ) -> None:
         super().__init__(
             time_attr="epoch",
             metric=METRIC,
@@ -34,6 +48,11 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         """Trial -> epoch -> metrics that it reported."""
         self.running: set[str] = set()
         self.failures_in_a_row = 0
+        self.ran_out: dict[str, Place] = {}
+        """Trial whose last failure was one of memory -> whose memory."""
+        self.waiting: set[str] = set()
+        """Those that are to go alone and have not started."""
+        self._shortage_of = shortage_of
         self._decisions: dict[tuple[str, int], str] = {}
 
     @property
@@ -51,6 +70,10 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
     @property
     def is_over(self) -> bool:
         return self.spent_epochs >= self.budget_epochs or self.has_failed
+
+    def __getstate__(self) -> dict[str, Any]:
+        of_this_session = ("waiting", "_shortage_of")
+        return {name: value for name, value in self.__dict__.items() if name not in of_this_session}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
@@ -77,11 +100,26 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         self.running.discard(trial.trial_id)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Also of a trial that Ray Tune tries again: that one's status is ERROR by now, and it is queued next."""
         self.running.discard(trial.trial_id)
-        self.failures_in_a_row += 1
+        is_tried_again = trial.status == "ERROR"
+        shortage = self._shortage_of(trial)
+        self.ran_out.pop(trial.trial_id, None)
+        self.waiting.discard(trial.trial_id)
+        if shortage:
+            self.ran_out[trial.trial_id] = shortage.place
+        if shortage and is_tried_again:
+            self.waiting.add(trial.trial_id)
+            trial.update_resources(as_tune_resources(shortage.needs_alone))
+        else:
+            self.failures_in_a_row += 1
+
+    def on_trial_start(self, trial: Any) -> None:
+        self.waiting.discard(trial.trial_id)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         self.running.discard(trial.trial_id)
+        self.waiting.discard(trial.trial_id)
 
 
 class BudgetedOptunaSearch(OptunaSearch):  # type: ignore[misc]
@@ -98,12 +136,13 @@ class BudgetedOptunaSearch(OptunaSearch):  # type: ignore[misc]
         if self.scheduler.is_over:
             finished: str = Searcher.FINISHED
             return finished
-        if not self.scheduler.has_free_epoch:
+        if not self.scheduler.has_free_epoch or self.scheduler.waiting:
             return None
         suggestion: dict[str, Any] | None = super().suggest(trial_id)
         return suggestion
 
     def restore(self, checkpoint_path: str) -> None:
+        """Of what ran out of memory, nothing: in this session it may fit beside others."""
         live = self.scheduler
         super().restore(checkpoint_path)
         live.__dict__.update(self.scheduler.__dict__)

@@ -13,6 +13,7 @@ from reconv.search.budget import BudgetedASHA
 from reconv.search.space import from_tune
 from reconv.search.trial import NOTICED
 from reconv.training.observer import Observer
+from reconv.training.shortage import what_follows
 
 
 class ReportToObserver(Callback):  # type: ignore[misc]
@@ -22,6 +23,7 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         self._max_epochs = max_epochs
         self._is_first_step = True
         self._refused: OSError | None = None
+        self._started: set[str] = set()
         self._beginning: set[str] = set()  # trials whose worker has reported no epoch yet
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -31,7 +33,9 @@ class ReportToObserver(Callback):  # type: ignore[misc]
             self._observer.resumed(history, {trial.trial_id for trial in trials if trial.is_finished()})
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._scheduler.on_trial_start(trial)
         self._beginning.add(trial.trial_id)
+        self._started.add(trial.trial_id)
         self._observer.started(trial.trial_id, f"trial {trial_number(trial):02d}", from_tune(trial.config))
 
     def on_trial_result(
@@ -52,6 +56,7 @@ class ReportToObserver(Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._refused = self._refused or _refused_by_disk(trial)
+        self._tell_shortage(trial, is_retried=True)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """A full disk would fail one trial after the other, each chosen without what those before might have shown."""
@@ -60,7 +65,13 @@ class ReportToObserver(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._refused = self._refused or _refused_by_disk(trial)
+        self._tell_shortage(trial, is_retried=False)
         self._observer.finished(trial.trial_id, "failed")
+
+    def _tell_shortage(self, trial: Any, is_retried: bool) -> None:
+        place = self._scheduler.ran_out.get(trial.trial_id)
+        if place and trial.trial_id in self._started:
+            self._observer.noticed(trial.trial_id, what_follows(place, is_retried))
 
 
 def _refused_by_disk(trial: Any) -> OSError | None:

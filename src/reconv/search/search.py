@@ -6,6 +6,7 @@ may differ. With `search.reproducible` trials run one after the other and two ru
 
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 
 from reconv.artifacts import Budget
 from reconv.data.arrays import PreparedData
-from reconv.errors import TrainingError
+from reconv.errors import MemoryShortError, TrainingError
 from reconv.files import AnyPath
 from reconv.params import Params
 from reconv.search.space import default_point, from_tune, to_tune
@@ -24,6 +25,8 @@ from reconv.training.cluster import Session
 from reconv.training.delivery import Delivery, deliver
 from reconv.training.energy import metered
 from reconv.training.observer import Observer
+from reconv.training.sharing import largest_of_search, with_shared_gpus
+from reconv.training.shortage import Place, Shortages, as_tune_resources, what_follows
 
 _EXPERIMENT = "tune"
 _SEARCHER = "Optuna's TPE, ASHA"
@@ -53,18 +56,21 @@ def search(
         # To write the state takes up to 0.15 ms for each trial that there is: a twentieth of the time at most.
         TUNE_GLOBAL_CHECKPOINT_S=str(0.003 * params.search.budget_epochs),
     )
+    delivery = deliver(data, session)
+    if session.gpu_share_is_measured and not params.search.reproducible:
+        largest = largest_of_search(model, params, data.manifest)
+        session = with_shared_gpus(session, [largest], None, delivery, observer)
     # No node of a cluster has as many cores as all of them together.
     takes_all = params.search.reproducible and session.is_local
     cpus = session.num_cpus if takes_all else session.cpus_per_training
     room = 1 if params.search.reproducible else session.room
-    resources = {"cpu": cpus, "gpu": session.gpus_per_training}
+    resources = as_tune_resources({**session.needs, "CPU": cpus})
     with metered(state, session.is_local) as meter:
-        trials, scheduler = _tune(model, params, deliver(data, session), state, observer, resources, room)
+        shortages = Shortages(session)
+        trials, scheduler = _tune(model, params, delivery, state, observer, resources, room, shortages)
     if scheduler.has_failed or not scheduler.history:
-        from reconv.search.report import last_line
-
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
-        reason = last_line(failed.error_file) if failed else "no trial reported a result"
+        reason = _reason(failed, scheduler.ran_out) if failed else "no trial reported a result"
         raise TrainingError(f"{scheduler.failures_in_a_row} trials in a row failed, the last with: {reason}")
     devices = session.gpus_per_training or cpus
     table = _table(trials, scheduler.history, params.search.max_epochs, devices)
@@ -93,19 +99,25 @@ def _tune(
     observer: Observer,
     resources: dict[str, float],
     room: int,
+    shortages: Shortages,
 ) -> tuple[list[Any], Any]:
     """Ray Tune's trials, and the scheduler with what each reported."""
     from ray import tune
 
+    from reconv.search.actors import survive_the_memory_monitor
     from reconv.search.budget import BudgetedASHA, BudgetedOptunaSearch
     from reconv.search.report import ReportToObserver
 
     section = params.search
     space = section.space[model]
-    scheduler = BudgetedASHA(section.budget_epochs, section.max_epochs, section.grace_epochs, section.reduction_factor)
+    epochs = (section.budget_epochs, section.max_epochs, section.grace_epochs)
+    scheduler = BudgetedASHA(
+        *epochs, section.reduction_factor, lambda trial: shortages.told_by(_last_failure(trial.error_file))
+    )
     first = default_point(space, params.recipe, params.network(model))
     searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
     settings = TrialSettings(model, params, delivery, num_threads=int(resources["cpu"]))
+    survive_the_memory_monitor()
     analysis = tune.run(
         functools.partial(run_trial, settings=settings),
         name=_EXPERIMENT,
@@ -175,3 +187,15 @@ def _best(table: pd.DataFrame, trials: list[Any]) -> dict[str, Any]:
         "validation_accuracy": float(row[METRIC]),
         "values": from_tune(trial.config),
     }
+
+
+def _reason(failed: Any, ran_out: Mapping[str, Place]) -> str:
+    if place := ran_out.get(failed.trial_id):
+        return f"it {what_follows(place, is_retried=False)}: {MemoryShortError.remedy}"
+    lines = _last_failure(failed.error_file).strip().splitlines()
+    return lines[-1] if lines else "no message"
+
+
+def _last_failure(path: str) -> str:
+    """What Ray Tune wrote of it, below those that the trial had before."""
+    return Path(path).read_text(encoding="utf-8", errors="replace").rpartition("Failure # ")[2]

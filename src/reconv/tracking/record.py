@@ -162,6 +162,9 @@ class StageRun(Record):
     def noticed(self, key: str, what: str) -> None:
         Record(self.courier, {"key": key}).set_tags({"reconv.noticed": what})
 
+    def note(self, text: str) -> None:
+        pass
+
     def keep_log(self, key: str, path: Path) -> None:
         """The log file of a trial or seed, with its run."""
         Record(self.courier, {"key": key}).log_file(path)

@@ -5,13 +5,15 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconv.errors import UnavailableError
+from pydantic import ByteSize
+
+from reconv.errors import ParamsError, UnavailableError
 from reconv.params import ResourcesParams
 from reconv.places import STATE
 
@@ -22,6 +24,12 @@ _LOCAL_OPTIONS: dict[str, Any] = {"include_dashboard": False, "object_store_memo
 _PRELOAD = {"preload_python_modules": ["reconv.training.fit"]}
 # Ray Tune asks for workers with an environment of its own: any that were there before only take the cores from them.
 _NO_EARLY_WORKERS = {"prestart_worker_first_driver": False}
+_PARAMS_OF = {
+    "CPU": "resources.cpus_per_trial",
+    "GPU": "resources.gpus_per_trial",
+    "memory": "resources.memory_per_trial",
+}
+"""What Ray calls a resource -> where a user says how much of it a training has."""
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -41,6 +49,12 @@ class Session:
     cpus_per_training: float
     gpus_per_training: float
     threads_per_training: int
+    memory_bytes: float = 0.0
+    """Of all nodes, as Ray counts it."""
+    memory_per_training: float = 0.0
+    """Bytes; 0 if resources.memory_per_trial declares none."""
+    gpu_share_is_measured: bool = False
+    """There are GPUs and resources.gpus_per_trial is auto: until `sharing` has measured, a training has a whole one."""
     is_local: bool = True
     shares_files: bool = True
     """Every node sees this folder."""
@@ -68,7 +82,14 @@ class Session:
         slots = [self.num_cpus / self.cpus_per_training]
         if self.gpus_per_training:
             slots.append(self.num_gpus / self.gpus_per_training)
+        if self.memory_per_training:
+            slots.append(self.memory_bytes / self.memory_per_training)
         return max(1, int(min(slots) + 1e-6))
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """What a training asks of a node, by Ray's names."""
+        return _needs(self.cpus_per_training, self.gpus_per_training, self.memory_per_training)
 
 
 def cluster_address(resources: ResourcesParams) -> str | None:
@@ -85,6 +106,7 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
 
     Raises:
         UnavailableError: nothing answers at the address.
+        ParamsError: no node has what a training is to have.
     """
     address = cluster_address(resources) or "local"
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
@@ -117,12 +139,19 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
     try:
         total = ray.cluster_resources()
         num_cpus, num_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+        cpus = _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings)
+        gpus = _gpus_per_training(resources, num_gpus)
+        memory = float(resources.memory_per_trial or 0)
+        _check_a_node_has(_needs(cpus, gpus, memory), [node["Resources"] for node in nodes_alive()])
         yield Session(
             num_cpus,
             num_gpus,
-            _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings),
-            _gpus_per_training(resources, num_gpus),
+            cpus,
+            gpus,
             threads_per_training=resources.cpus_per_trial,
+            memory_bytes=total.get("memory", 0.0),
+            memory_per_training=memory,
+            gpu_share_is_measured=num_gpus > 0 and resources.gpus_per_trial == "auto",
             is_local=is_local,
             shares_files=is_local or _shares_files(resources),
             object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in nodes_alive()),
@@ -170,7 +199,36 @@ def _cpus_per_training(cpus: int, num_cpus: float, num_trainings: int | None) ->
 
 
 def _gpus_per_training(resources: ResourcesParams, num_gpus: float) -> float:
-    """What params.yaml says; `auto` lets two trainings share a GPU, and asks for none where there is none."""
+    """What params.yaml says; `auto` is a whole one until it is measured, and none where there is none."""
     if resources.gpus_per_trial == "auto":
-        return 0.5 if num_gpus else 0.0
+        return 1.0 if num_gpus else 0.0
     return resources.gpus_per_trial
+
+
+def _needs(cpus: float, gpus: float, memory: float) -> dict[str, float]:
+    needs = {"CPU": cpus, "GPU": gpus, "memory": memory}
+    return {name: amount for name, amount in needs.items() if amount}
+
+
+def _check_a_node_has(needs: Mapping[str, float], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Ray would wait for such a node for ever. A cluster without a core is one that grows when it is asked to."""
+    if not any(node.get("CPU") for node in nodes) or any(has(node, needs) for node in nodes):
+        return
+    most = {name: max(node.get(name, 0.0) for node in nodes) for name in needs}
+    name = next((name for name in needs if most[name] < needs[name]), None)
+    if name is None:
+        wanted = ", ".join(f"{_PARAMS_OF[name]} ({amount:g})" for name, amount in needs.items())
+        raise ParamsError(f"no node has all of {wanted} at once: lower one of them in params.yaml, or add such a node.")
+    raise ParamsError(
+        f"{_PARAMS_OF[name]} is {_shown(name, needs[name])}, the most that a node has is {_shown(name, most[name])}: "
+        "lower it in params.yaml, or add a larger node (pipeline/cluster/scale.py asks an autoscaler for one)."
+    )
+
+
+def has(node: Mapping[str, float], needs: Mapping[str, float]) -> bool:
+    """Whether `needs` fit on a node with these resources when nothing else runs there."""
+    return all(node.get(name, 0.0) >= amount for name, amount in needs.items())
+
+
+def _shown(name: str, amount: float) -> str:
+    return ByteSize(amount).human_readable(decimal=True) if name == "memory" else f"{amount:g}"

@@ -20,6 +20,7 @@ from reconv.errors import TrainingError
 from reconv.models.classifier import new_classifier, weights_as_bytes
 from reconv.models.whitening import num_images_to_whiten
 from reconv.training.job import EpochResult, FitResult, OnEpoch, TrainingJob
+from reconv.training.memory import names_shortage_of_memory
 from reconv.training.precision import best_device, resolve_precision
 from reconv.training.ranks import normalise_over_ranks
 from reconv.training.steps import ClassifierTraining
@@ -29,6 +30,7 @@ _EVALUATION_BATCH_SIZE = 500
 _MIN_STEPS, _MIN_BATCH_SIZE = 32, 16
 
 
+@names_shortage_of_memory()
 def fit(
     job: TrainingJob,
     manifest: Manifest,
@@ -37,6 +39,7 @@ def fit(
     on_epoch: OnEpoch,
     resume_from: Path | None = None,
     rank: Rank = ALONE,
+    max_steps: int | None = None,
 ) -> FitResult:
     """Train a new classifier for `job.epochs` epochs on this process's device.
 
@@ -45,17 +48,19 @@ def fit(
 
     `on_epoch` is called after each epoch, and may save a checkpoint that a later call continues from; that call ends
     with the same weights as an uninterrupted one, since every random number is drawn from (seed, epoch).
+    `max_steps` ends every epoch early: to see what a training takes.
 
     Raises:
         TrainingError: the loss is no longer finite, `on_epoch` has seen that epoch; a batch has too few images for all
             ranks.
+        MemoryShortError: the machine, or (DeviceMemoryShortError) the GPU, has too little memory left.
     """
     device = best_device()
     torch.manual_seed(job.seed)
     precision = resolve_precision(job.recipe.precision, device)
     flips = job.recipe.test_time_flip and job.augment.flip
     classifier = new_classifier(job.model, job.network, manifest, flips, job.pixel_order)
-    data = _DeviceData(job, train, validation, device, classifier.input_shape, rank)
+    data = _DeviceData(job, train, validation, device, classifier.input_shape, rank, max_steps)
     every = -(-len(train) // num_images_to_whiten(*train.images.shape[1:3]))
     classifier.start_from(torch.from_numpy(train.images[::every]))
     if rank.of > 1:
@@ -97,8 +102,10 @@ class _DeviceData(pl.LightningDataModule):
         device: torch.device,
         seen: tuple[int, int, int],
         rank: Rank,
+        max_steps: int | None,
     ) -> None:
         super().__init__()
+        self._max_steps = max_steps
         self._job = job
         self._seen = seen
         self._rank = rank
@@ -125,7 +132,7 @@ class _DeviceData(pl.LightningDataModule):
         job = self._job
         enough_steps = max(len(self._train) // _MIN_STEPS, _MIN_BATCH_SIZE)
         batch_size = min(job.recipe.batch_size, enough_steps)
-        return TrainingBatches(self._train, batch_size, job.augment, job.seed, epoch, self._rank)
+        return TrainingBatches(self._train, batch_size, job.augment, job.seed, epoch, self._rank, self._max_steps)
 
     def val_dataloader(self) -> EvaluationBatches | list[Any]:
         if self._validation is None:

@@ -1,10 +1,12 @@
 """What is asked of a cluster's nodes before work is sent to them: their versions, and whether they see our files."""
 
 import platform
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from reconv.errors import UnavailableError
@@ -12,6 +14,8 @@ from reconv.errors import UnavailableError
 # Of which another version may give other numbers, or not understand what it is sent.
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pandas", "pyarrow", "safetensors", "pydantic")
 _ANSWER_SECONDS = 120
+_GLANCE_SECONDS = 10
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,20 +72,40 @@ def versions_here() -> dict[str, str]:
     return found
 
 
-def _ask(mark: Path) -> list[Node]:
+def ask_every_node(question: Callable[[], T]) -> dict[str, T]:
+    """Id of a node -> its answer; nodes that give none within seconds are left out."""
+    import ray
+
+    asked = _asked(question)
+    answered, _ = ray.wait([*asked], num_returns=len(asked), timeout=_GLANCE_SECONDS)
+    answers = {}
+    for answer in answered:
+        with suppress(ray.exceptions.RayError):
+            answers[asked[answer]["NodeID"]] = ray.get(answer)
+    return answers
+
+
+def _asked(question: Callable[..., Any], *arguments: Any) -> dict[Any, dict[str, Any]]:
+    """An answer to come -> the node that gives it, whatever else runs there."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    answer: Any = ray.remote(_answer)
-    asked = {
-        answer.options(
+    asking: Any = ray.remote(question)
+    return {
+        asking.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(node["NodeManagerAddress"], mark): node["NodeManagerAddress"]
+        ).remote(*arguments): node
         for node in nodes_alive()
     }
+
+
+def _ask(mark: Path) -> list[Node]:
+    import ray
+
+    asked = _asked(_answer, mark)
     answered, missing = ray.wait([*asked], num_returns=len(asked), timeout=_ANSWER_SECONDS)
     if missing:
-        names = ", ".join(sorted(asked[one] for one in missing))
+        names = ", ".join(sorted(asked[one]["NodeManagerAddress"] for one in missing))
         raise UnavailableError(f"nodes of the Ray cluster do not answer within {_ANSWER_SECONDS} s: {names}.")
     try:
         nodes: list[Node] = ray.get(answered)
@@ -94,5 +118,7 @@ def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def _answer(name: str, mark: Path) -> Node:
-    return Node(name, versions_here(), mark.exists())
+def _answer(mark: Path) -> Node:
+    import ray
+
+    return Node(ray.util.get_node_ip_address(), versions_here(), mark.exists())

@@ -16,10 +16,13 @@ class Observer(Protocol):
         anew. Called before that epoch is reported."""
 
     def noticed(self, key: str, what: str) -> None:
-        """Something went wrong with it that it gets over by itself. Called after `started`."""
+        """Something went wrong with it that it gets over by itself, or fails of. Called after `started`."""
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """It finished `epoch` (from 1). A resumed training may report an epoch again, with the same metrics."""
+
+    def note(self, text: str) -> None:
+        """What a person should know of all of them."""
 
     def finished(self, key: str, status: str) -> None:
         """It ended: `finished`, `stopped` (by the search), `diverged` or `failed`."""
@@ -46,6 +49,10 @@ class Observers:
     def noticed(self, key: str, what: str) -> None:
         for observer in self._observers:
             observer.noticed(key, what)
+
+    def note(self, text: str) -> None:
+        for observer in self._observers:
+            observer.note(text)
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         for observer in self._observers:

@@ -2,7 +2,8 @@
 
 An interrupted stage goes on: `state` holds each training's last checkpoint, and the weights and curve of those that
 are finished. A training whose worker or machine is lost goes on elsewhere; Ray's own retry of a task would drop what it
-reports the second time, as many messages as it had sent before.
+reports the second time, as many messages as it had sent before. One that runs out of memory goes on alone: on a GPU or
+a node that it shares with nothing.
 """
 
 import time
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from reconv.data.arrays import PreparedData
-from reconv.errors import TrainingError
+from reconv.errors import MemoryShortError, TrainingError
 from reconv.files import REFUSED_BY_DISK, AnyPath, read_json, write_bytes, write_json
 from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.group import Group, train_in_group
 from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
+from reconv.training.sharing import with_shared_gpus
+from reconv.training.shortage import Shortage, Shortages, as_task_options, what_follows
 from reconv.training.worker import Begins, Message, Noticed, Refused, curve, train_and_report
 
 _MAX_LOST_WORKERS = 5  # of one training: what kills more of them is the training itself
@@ -59,7 +62,8 @@ def train_side_by_side(
     of `workers` and at most the second.
 
     Raises:
-        TrainingError: a training diverged, or its workers die again and again; this machine has no room for that many.
+        TrainingError: a training diverged, does not fit into memory, or its workers die again and again; this machine
+            has no room for that many.
     """
     pending = {key: job for key, job in jobs.items() if not _done_file(state, key).exists()}
     history = {key: {int(row["epoch"]): row for row in curve(state, key)} for key in jobs}
@@ -91,14 +95,17 @@ class _Trainings:
         self._group = group
         self._delivery = deliver(data, session)
         self._state = state
-        self._session = session
+        self._session = with_shared_gpus(session, jobs.values(), len(jobs), self._delivery, observer)
         self._observer = observer
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
         self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
         self._rooms: dict[str, Any] = {}  # key -> placement group of its workers
         self._reported = reported  # key -> last epoch that the observer knows
+        self._started: set[str] = set()
         self._lost: Counter[str] = Counter()
+        self._shortages = Shortages(self._session)
+        self._alone: dict[str, dict[str, float]] = {}  # key of one that ran out of memory -> what it asks for since
 
     def run(self) -> None:
         """Until all of them are finished."""
@@ -116,14 +123,10 @@ class _Trainings:
                     self._take(key, ray.get(next(stream)))
                 except StopIteration:
                     del self._running[stream]
-                except ray.exceptions.RayTaskError as error:
-                    if isinstance(error.cause, OSError) and error.cause.errno in REFUSED_BY_DISK:
-                        raise error.cause from None
-                    raise TrainingError(f"the training {key} of {self._jobs[key].model} failed: {error}") from None
                 except ray.exceptions.RayError as error:
                     del self._running[stream]
                     self._free_room(key)
-                    self._go_on_elsewhere(key, error)
+                    self._answer(key, error)
         finally:
             for stream, key in self._running.items():
                 ray.cancel(stream, force=True)
@@ -134,21 +137,35 @@ class _Trainings:
 
         given = (key, self._jobs[key], self._delivery, self._state)
         if self._group:
-            worker = ray.remote(train_in_group).options(num_cpus=0, max_retries=0)
-            stream = worker.remote(*given, self._group, _MAX_LOST_WORKERS)
-        else:
-            worker = ray.remote(train_and_report).options(
-                num_cpus=self._session.cpus_per_training, num_gpus=self._session.gpus_per_training, max_retries=0
+            stream = ray.remote(num_cpus=0, max_retries=0)(train_in_group).remote(
+                *given, self._group, _MAX_LOST_WORKERS
             )
+        else:
+            # Not as options of a remote function: only so does Ray end the worker, and what it holds of a GPU, with it.
+            needs = as_task_options(self._alone.get(key, self._session.needs))
+            worker = ray.remote(max_retries=0, **needs)(train_and_report)
             stream = worker.remote(*given, self._session.threads_per_training)
         self._running[stream] = key
+
+    def _answer(self, key: str, error: Any) -> None:
+        """What Ray says of a training that it lost: start it again, or raise."""
+        import ray
+
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, OSError) and cause.errno in REFUSED_BY_DISK:
+            raise cause from None
+        # A group's workers have a whole GPU each: there is no more to give them.
+        if not self._group and (shortage := self._shortages.told_by(str(error))):
+            self._go_on_alone(key, shortage)
+        elif isinstance(error, ray.exceptions.RayTaskError):
+            raise TrainingError(f"{self._described(key)} failed: {error}") from None
+        else:
+            self._go_on_elsewhere(key, error)
 
     def _go_on_elsewhere(self, key: str, error: Exception) -> None:
         self._lost[key] += 1
         if self._lost[key] > _MAX_LOST_WORKERS:
-            raise TrainingError(
-                f"the training {key} of {self._jobs[key].model} lost {self._lost[key]} workers, the last with: {error}"
-            )
+            raise TrainingError(f"{self._described(key)} lost {self._lost[key]} workers, the last with: {error}")
         self._start(key)
 
     def _free_room(self, key: str) -> None:
@@ -160,13 +177,39 @@ class _Trainings:
             with suppress(ray.exceptions.RayError):  # the whole cluster may be gone
                 ray.util.remove_placement_group(room)
 
+    def _go_on_alone(self, key: str, shortage: Shortage) -> None:
+        is_first = key not in self._alone
+        follows = what_follows(shortage.place, is_first)
+        if key not in self._started:  # killed before it could say so
+            self._tell_start(key)
+        self._observer.noticed(key, follows)
+        if not is_first:
+            self._observer.finished(key, "failed")
+            raise TrainingError(f"{self._described(key)} {follows}: {MemoryShortError.remedy}")
+        self._alone[key] = shortage.needs_alone
+        self._start(key)
+
+    def _tell_start(self, key: str) -> None:
+        self._started.add(key)
+        self._observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
+
+    @property
+    def _devices_of_a_worker(self) -> float:
+        """GPUs or, where there are none, cores."""
+        if self._group:
+            return 1.0 if self._group.has_gpus else self._group.num_cpus
+        return self._session.gpus_per_training or self._session.cpus_per_training
+
+    def _described(self, key: str) -> str:
+        return f"the training {key} of {self._jobs[key].model}"
+
     def _take(self, key: str, message: Message) -> None:
         observer = self._observer
         match message:
             case Begins(worker, room):
                 self._beginning[key] = worker
                 self._rooms[key] = room
-                observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
+                self._tell_start(key)
             case Noticed(what):
                 observer.noticed(key, what)
             case EpochResult():
@@ -180,8 +223,7 @@ class _Trainings:
                 raise TrainingError(reason)
             case FitResult():
                 self._catch_up(key, before=self._jobs[key].epochs + 1)
-                cpus = self._group.num_cpus if self._group else self._session.cpus_per_training
-                _keep(self._state, key, message, self._began, cpus)
+                _keep(self._state, key, message, self._began, self._devices_of_a_worker)
                 observer.finished(key, "finished")
 
     def _catch_up(self, key: str, before: int) -> None:
@@ -192,9 +234,9 @@ class _Trainings:
                 self._observer.epoch(key, int(row["epoch"]), {name: row[name] for name in row if name != "epoch"})
 
 
-def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float) -> None:
-    """Write what the driver got of a finished training, whose workers had `cpus` each; the .json last, which marks it
-    as done."""
+def _keep(state: AnyPath, key: str, result: FitResult, began: float, devices: float) -> None:
+    """Write what the driver got of a finished training, whose workers had so many `devices` each; the .json last, which
+    marks it as done."""
     write_bytes(state / f"{key}.safetensors", result.weights)
     rows = curve(state, key)
     worker_seconds = sum(row["speed/epoch_seconds"] * row.get("speed/workers", 1) for row in rows)
@@ -203,7 +245,7 @@ def _keep(state: AnyPath, key: str, result: FitResult, began: float, cpus: float
         {
             "arguments": result.arguments,
             "curve": rows,
-            "device_seconds": worker_seconds * (cpus if result.device == "cpu" else 1.0),
+            "device_seconds": worker_seconds * devices,
             "began": began,
             "ended": time.time(),
             "device": result.device,

@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 from reconv.data.ranks import ALONE, Rank
-from reconv.errors import ReconvError
+from reconv.errors import MemoryShortError, ReconvError
 from reconv.files import AnyPath, read_json, write_json
 from reconv.training.checkpoints import Checkpoints
 from reconv.training.delivery import Delivery
@@ -46,7 +46,11 @@ Message = Begins | Noticed | EpochResult | FitResult | Refused
 def train_and_report(
     key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, num_threads: int
 ) -> Iterator[Message]:
-    """Yields Begins, what is Noticed, an EpochResult as each epoch ends, at last a FitResult or Refused."""
+    """Yields Begins, what is Noticed, an EpochResult as each epoch ends, at last a FitResult or Refused.
+
+    Raises:
+        MemoryShortError: it did not fit into memory, which is not for its user to mend before it was tried alone.
+    """
     messages: SimpleQueue[Message | BaseException] = SimpleQueue()
 
     def run() -> None:
@@ -108,6 +112,8 @@ def train(
     try:
         with checkpoints.newest(notice) as resume_from:
             end = fit(job, data.manifest, images, validation, on_epoch, resume_from, rank)
+    except MemoryShortError:
+        raise
     except ReconvError as error:
         end = Refused(str(error))
     if rank.is_first:
