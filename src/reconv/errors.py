@@ -27,3 +27,7 @@ class ComparisonError(ReconvError):
 
 class TrainingError(ReconvError):
     """A training failed for reasons in its values: it diverged, or did not fit into memory."""
+
+
+class SubmissionError(ReconvError):
+    """A job could not be sent to a cluster, or its outputs could not be brought home."""

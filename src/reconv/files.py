@@ -35,7 +35,7 @@ def atomic(path: AnyPath) -> Iterator[Path]:
     if not isinstance(path, Path):
         with TemporaryDirectory(prefix="reconv-") as folder:
             yield Path(folder) / path.name
-            _upload(Path(folder) / path.name, path)
+            upload(Path(folder) / path.name, path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -65,7 +65,8 @@ def opened_store(url: str) -> "UPath":
     return store
 
 
-def _upload(file: Path, path: "UPath") -> None:
+def upload(file: Path, path: "UPath") -> None:
+    """A file of this machine to a place of a store, where it is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.fs.put_file(str(file), partial.path)
