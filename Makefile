@@ -1,6 +1,6 @@
 # `make help` lists the commands. People, CI and schedules call the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test quick lint faults bench screenshots ui lock
+.PHONY: help setup repro submit test quick lint faults bench screenshots ui lock
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -24,6 +24,9 @@ setup: .venv/ready ## make .venv from requirements.lock (the other commands do i
 
 repro: .venv/ready ## run the pipeline: whatever changed, from the images to the registered model
 	@dvc repro
+
+submit: .venv/ready ## run the pipeline as a job of the Ray cluster behind RAY_API_SERVER_ADDRESS (ARGS: for dvc repro)
+	@python pipeline/cluster/submit.py $(ARGS)
 
 test: .venv/ready ## run the tests
 	@pytest

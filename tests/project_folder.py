@@ -33,12 +33,28 @@ def free_port() -> int:
     return port
 
 
-def copy_pipeline(repository: Path, to: Path) -> None:
-    for name in ("dvc.yaml", ".dvcignore"):
+def copy_pipeline(repository: Path, to: Path, *, in_git: bool = False) -> None:
+    """`in_git` makes the folder a working copy of git, with everything committed that is in it."""
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(repository / name, to)
     for name in ("pipeline", "src"):
         shutil.copytree(repository / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=to, env=environment(), check=True)
+    if in_git:
+        git(to, "init", "--quiet")
+    options = [] if in_git else ["--no-scm"]
+    subprocess.run(["dvc", "init", "--quiet", *options], cwd=to, env=environment(), check=True)
+    if in_git:
+        commit_all(to)
+
+
+def git(folder: Path, *words: str) -> str:
+    someone = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    return subprocess.run(["git", *someone, *words], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def commit_all(folder: Path) -> None:
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "it")
 
 
 def change_params(folder: Path, changes: dict[str, Any]) -> None:

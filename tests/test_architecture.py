@@ -44,11 +44,12 @@ ALLOWED: dict[str, set[str]] = {
     "registry": BASE | {"data", "evaluation", "tracking"},
     "serving": BASE | {"models"},
     "cluster_decoding": BASE | {"data", "training.cluster"},
+    "submission": BASE | {"tracking"},
     "stage": BASE | {"console", "running", "tracking", "training.cluster", "training.observer", "training_logs"},
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
-    "ray": {"training", "search", "cluster_decoding"},
+    "ray": {"training", "search", "cluster_decoding", "submission"},
     "mlflow": {"tracking", "registry", "serving"},
     "yaml": {"params", "files"},
     "dvc": set(),

@@ -37,3 +37,7 @@ class MemoryShortError(ReconvError):
 
 class DeviceMemoryShortError(MemoryShortError):
     """It did not fit into what its GPU's had left."""
+
+
+class SubmissionError(ReconvError):
+    """A job could not be sent to a cluster, or its outputs could not be brought home."""

@@ -51,7 +51,7 @@ def atomic(path: AnyPath) -> Iterator[Path]:
 def put(file: Path, path: AnyPath) -> None:
     """Move a file to its place, whole or not at all; to a folder of this machine from the same file system."""
     if not isinstance(path, Path):
-        return _upload(file, path)
+        return upload(file, path)
     with file.open("rb+") as written:
         os.fsync(written.fileno())
     file.replace(path)
@@ -75,7 +75,8 @@ def opened_store(url: str) -> "UPath":
     return store
 
 
-def _upload(file: Path, path: "UPath") -> None:
+def upload(file: Path, path: "UPath") -> None:
+    """A file of this machine to a place of a store, where it is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.fs.put_file(str(file), partial.path)

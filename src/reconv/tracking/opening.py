@@ -1,5 +1,6 @@
 """Finding or starting the MLflow run of a stage, nested in that of the pipeline."""
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -148,7 +149,9 @@ def _exists(client: "MlflowClient", run_id: str) -> bool:
 
 
 def git_commit() -> str:
-    """Of the working copy; empty outside of git."""
+    """Of the working copy, or of the one that was sent here as a job; empty outside of git."""
+    if sent := os.environ.get("RECONV_COMMIT"):
+        return sent
     try:
         found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

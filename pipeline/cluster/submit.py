@@ -1,0 +1,30 @@
+"""The pipeline as a job of the Ray cluster behind RAY_API_SERVER_ADDRESS, its outputs brought home.
+
+Called by `make submit`. Takes the arguments of `dvc repro`. The same command joins a job that runs, and goes on where
+one failed.
+"""
+
+import sys
+
+from reconv.console import Console
+from reconv.errors import ReconvError
+from reconv.submission.submit import Submission
+
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Exit code: 0 if the job succeeded and all of it is here."""
+    console = Console("submit", None, sys.stdout)
+    try:
+        return 0 if Submission(sys.argv[1:], console.say, console.print).run() else 1
+    except ReconvError as error:
+        console.say(f"stopped: {error}")
+        return 1
+    except KeyboardInterrupt:
+        console.say("interrupted. A job that was sent goes on; the same command joins it again.")
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
