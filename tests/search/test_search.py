@@ -38,7 +38,12 @@ def session():
     from reconv.params import ResourcesParams
 
     resources = ResourcesParams(
-        ray_address=None, storage=None, tracking_uri=None, cpus_per_trial=1, gpus_per_trial="auto"
+        ray_address=None,
+        storage=None,
+        tracking_uri=None,
+        cpus_per_trial=1,
+        gpus_per_trial="auto",
+        train={"workers": 1},
     )
     with ray_session(resources) as session:
         yield session
