@@ -4,6 +4,7 @@ import torch
 
 from reconv.data.arrays import PreparedData, Split
 from reconv.data.batches import EvaluationBatches, Resident, TrainingBatches
+from reconv.data.ranks import Rank
 from reconv.data.shards import PackedImages
 from reconv.params import AugmentParams
 
@@ -109,3 +110,14 @@ def test_batches_of_several_shards_are_those_of_one() -> None:
         assert torch.equal(first[1], second[1])
     for first, second in zip(*(EvaluationBatches(one, 15, (4, 4)) for one in (in_one, in_three)), strict=True):
         assert torch.equal(first[0], second[0])
+
+
+def test_the_parts_of_all_ranks_are_the_batches_of_one(data: Resident) -> None:
+    """Augmentation included, where a batch cannot be shared evenly."""
+    whole = list(TrainingBatches(data, 7, MOVED, seed=3, epoch=2))
+    parts = [list(TrainingBatches(data, 7, MOVED, seed=3, epoch=2, rank=Rank(number, 3))) for number in range(3)]
+
+    assert len(whole) == 2
+    for batch, *of_ranks in zip(whole, *parts, strict=True):
+        for index in (0, 1):
+            assert torch.equal(torch.cat([part[index] for part in of_ranks]), batch[index])

@@ -44,6 +44,7 @@ def session():
         cpus_per_trial=1,
         gpus_per_trial="auto",
         memory_per_trial=None,
+        train={"workers": 1},
     )
     with ray_session(resources) as session:
         yield session

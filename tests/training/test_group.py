@@ -100,13 +100,23 @@ def kill_a_rank_that_does_not_report(seen: Recorder) -> None:
     other.kill()
 
 
+def kill_the_process_that_waits_for_the_group(_: Recorder) -> None:
+    (waiting,) = [
+        one for one in psutil.Process().children(recursive=True) if "ray::train_in_group" in "".join(one.cmdline())
+    ]
+    waiting.kill()
+
+
 def interrupt(_: Recorder) -> None:
     raise KeyboardInterrupt
 
 
-def test_two_workers_train_as_one_and_a_killed_one_costs_no_epoch(run: Callable[..., Trained]) -> None:
+@pytest.mark.parametrize("kill", [kill_a_rank_that_does_not_report, kill_the_process_that_waits_for_the_group])
+def test_two_workers_train_as_one_and_a_killed_one_costs_no_epoch(
+    run: Callable[..., Trained], kill: Callable[[Recorder], None]
+) -> None:
     alone = run((1, 1), Recorder(), "alone")
-    seen = Killer(kill_a_rank_that_does_not_report)
+    seen = Killer(kill)
 
     together = run((2, 2), seen)
 
