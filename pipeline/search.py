@@ -30,6 +30,7 @@ if __name__ == "__main__":
         log_search(this.run, model, outcome.budget, outcome.best, out / "trials.csv")
         this.console.say(
             f"{outcome.budget.num_trials} trials · {outcome.budget.spent_epochs} epochs · best validation "
-            f"{outcome.best['validation_accuracy']:.1%} (trial {outcome.best['trial']:02d})"
+            f"{outcome.best['validation_accuracy']:.1%} (trial {outcome.best['trial']:02d}) · logs in "
+            f"{this.training_logs}"
         )
         clear_dir(state)

@@ -32,6 +32,7 @@ if __name__ == "__main__":
         log_training(this.run, model, cost, out / "curves.csv")
         this.console.say(
             f"{len(trained)} seeds · {params.train.max_epochs} epochs in {cost.wall_seconds:,.0f} s · "
-            f"{cost.images_per_second:,.0f} images/s each · {cost.precision} on {cost.device}"
+            f"{cost.images_per_second:,.0f} images/s each · {cost.precision} on {cost.device} · logs in "
+            f"{this.training_logs}"
         )
         clear_dir(state)

@@ -16,7 +16,7 @@ from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
 from reconv.files import REFUSED_BY_DISK, AnyPath, write_json
 from reconv.params import Params, load_params
-from reconv.places import RESULTS
+from reconv.places import LOGS, RESULTS
 from reconv.resuming import resumable_dir
 from reconv.running import end_with_dvc, run_alone
 from reconv.tracking.opening import open_stage_run
@@ -50,6 +50,11 @@ class Stage:
     def resumable_dir(self, fingerprint: Any) -> AnyPath:
         """Where this stage keeps what an interruption leaves: in this folder, or where a cluster's nodes reach it."""
         return resumable_dir(self.name, fingerprint, None if self.session.is_local else self.session.storage)
+
+    @property
+    def training_logs(self) -> Path:
+        """A log file of each of its trials or trainings."""
+        return LOGS / self.name
 
     def observers(self, progress: Observer) -> Observer:
         """Whoever watches trainings: the status line, a log file for each, MLflow."""
