@@ -95,7 +95,9 @@ class _Trainings:
         self._group = group
         self._delivery = deliver(data, session)
         self._state = state
-        self._session = with_shared_gpus(session, jobs.values(), len(jobs), self._delivery, observer)
+        self._session = session
+        if group is None:  # whose workers have a whole GPU each
+            self._session = with_shared_gpus(session, jobs.values(), len(jobs), self._delivery, observer)
         self._observer = observer
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
