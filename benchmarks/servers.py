@@ -70,10 +70,12 @@ class Postgres:
     def kill(self) -> None:
         """With its workers, at once."""
         if self._process is not None:
-            for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+            processes = [*psutil.Process(self._process.pid).children(recursive=True), self._process]
+            for process in processes:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self._process.wait()
+            psutil.wait_procs(processes[:-1], _STOP_SECONDS)  # it does not start beside what is left of itself
             self._process = None
 
     def stop(self) -> None:
@@ -128,7 +130,8 @@ class MlflowServer:
     def kill(self) -> None:
         """With its workers, at once."""
         if self._process is not None:
-            os.killpg(self._process.pid, 9)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(self._process.pid, 9)
             self._process.wait()
             self._process = None
 

@@ -104,7 +104,7 @@ def _tune(
     """Ray Tune's trials, and the scheduler with what each reported."""
     from ray import tune
 
-    from reconv.search.actors import survive_the_memory_monitor
+    from reconv.search.actors import use_workers_well
     from reconv.search.budget import BudgetedASHA, BudgetedOptunaSearch
     from reconv.search.report import ReportToObserver
 
@@ -117,7 +117,7 @@ def _tune(
     first = default_point(space, params.recipe, params.network(model))
     searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
     settings = TrialSettings(model, params, delivery, num_threads=int(resources["cpu"]))
-    survive_the_memory_monitor()
+    use_workers_well()
     analysis = tune.run(
         functools.partial(run_trial, settings=settings),
         name=_EXPERIMENT,
