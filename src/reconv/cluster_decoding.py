@@ -5,6 +5,7 @@ The files have to be where every node finds them: at a URL, or at the same path 
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import chdir, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,18 +47,20 @@ def _decode_on_cluster(
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _BLOCK_CHUNKS))
-        for row in dataset.map(partial(_decode, storage, conversion)).iter_rows():
+        for row in dataset.map(partial(_decode, storage, conversion, Path.cwd())).iter_rows():
             if row["refused"]:
                 raise DataError(row["refused"])
             write_rows(pixels, row["row"], row["images"])
             yield Outcome(np.frombuffer(row["records"], RECORD), json.loads(row["problems"]))
 
 
-def _decode(storage: Storage, conversion: Conversion, row: dict[str, Any]) -> dict[str, Any]:
+def _decode(storage: Storage, conversion: Conversion, here: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """`here` is what relative paths start from: a worker has a working folder of its own."""
     chunk = Chunk(row["row"], row["paths"], np.frombuffer(row["sums"], "S32"))
     refused = ""
     try:
-        images, outcome = decode_chunk(storage, conversion, chunk)
+        with chdir(here) if here.is_dir() else nullcontext():
+            images, outcome = decode_chunk(storage, conversion, chunk)
     except DataError as error:
         images, outcome, refused = (
             np.zeros((1, *conversion.shape), np.uint8),
