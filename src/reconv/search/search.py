@@ -16,7 +16,7 @@ import pandas as pd
 from reconv.artifacts import Budget
 from reconv.data.arrays import PreparedData
 from reconv.errors import MemoryShortError, TrainingError
-from reconv.files import AnyPath
+from reconv.files import REFUSED_BY_DISK, AnyPath
 from reconv.params import Params
 from reconv.search.space import default_point, from_tune, to_tune
 from reconv.search.trial import TrialSettings, run_trial
@@ -118,26 +118,38 @@ def _tune(
     searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
     settings = TrialSettings(model, params, delivery, num_threads=int(resources["cpu"]))
     use_workers_well()
-    analysis = tune.run(
-        functools.partial(run_trial, settings=settings),
-        name=_EXPERIMENT,
-        **_storage(state),
-        config=to_tune(space),
-        search_alg=searcher,
-        scheduler=scheduler,
-        num_samples=-1,
-        # No suggestion is made before there is room for it, so that it is made knowing every result until then.
-        max_concurrent_trials=room,
-        resources_per_trial=resources,
-        reuse_actors=True,
-        checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-        max_failures=_MAX_FAILURES_OF_A_TRIAL,
-        raise_on_failed_trial=False,
-        callbacks=[ReportToObserver(observer, scheduler, section.max_epochs)],
-        resume="AUTO+ERRORED" if list((state / _EXPERIMENT).glob("experiment_state-*.json")) else None,
-        verbose=0,
-    )
+    try:
+        analysis = tune.run(
+            functools.partial(run_trial, settings=settings),
+            name=_EXPERIMENT,
+            **_storage(state),
+            config=to_tune(space),
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,
+            # No suggestion is made before there is room for it, so that it is made knowing every result until then.
+            max_concurrent_trials=room,
+            resources_per_trial=resources,
+            reuse_actors=True,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            max_failures=_MAX_FAILURES_OF_A_TRIAL,
+            raise_on_failed_trial=False,
+            callbacks=[ReportToObserver(observer, scheduler, section.max_epochs)],
+            resume="AUTO+ERRORED" if list((state / _EXPERIMENT).glob("experiment_state-*.json")) else None,
+            verbose=0,
+        )
+    except tune.TuneError as error:
+        raise _refused_by_disk(error) or error from None
     return analysis.trials, scheduler
+
+
+def _refused_by_disk(error: BaseException | None) -> OSError | None:
+    """What the user has to mend, if it is that: whatever a callback raises becomes an error of Ray Tune's."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in REFUSED_BY_DISK:
+            return error
+        error = error.__context__
+    return None
 
 
 def _storage(state: AnyPath) -> dict[str, Any]:
