@@ -68,6 +68,8 @@ def search(
     with metered(state, session.is_local) as meter:
         shortages = Shortages(session)
         trials, scheduler = _tune(model, params, delivery, state, observer, resources, room, shortages)
+    if not trials:
+        raise TrainingError(f"the search in {state} cannot go on: delete that folder, and it begins anew.")
     if scheduler.has_failed or not scheduler.history:
         failed = next((trial for trial in reversed(trials) if trial.error_file), None)
         reason = _reason(failed, scheduler.ran_out) if failed else "no trial reported a result"
@@ -154,12 +156,12 @@ def _refused_by_disk(error: BaseException | None) -> OSError | None:
 
 def _storage(state: AnyPath) -> dict[str, Any]:
     """Where Ray Tune keeps its state and the trials' checkpoints."""
+    from fsspec.implementations.local import LocalFileSystem
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    if isinstance(state, Path):  # as Ray Tune itself writes files, a killed driver leaves half of one
-        path, system = str(state.resolve()), WholeFiles()
-    else:
-        path, system = state.path, state.fs
+    path, system = (str(state.resolve()), WholeFiles()) if isinstance(state, Path) else (state.path, state.fs)
+    if isinstance(system, LocalFileSystem):  # which writes in place
+        system = WholeFiles()
     return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(system))}
 
 
