@@ -150,16 +150,3 @@ def test_more_workers_than_this_machine_has_room_for_are_refused(
 
     with pytest.raises(TrainingError, match=r"resources\.train\.workers is 3, this machine has room for 2"):
         train_seeds(jobs_for("cnn", params, {}), prepared, Path("state"), small, Recorder())
-
-
-def test_a_lost_node_leaves_fewer_workers_of_a_range(cluster: Any, run: Callable[..., Trained]) -> None:
-    """The last test: the node does not come back."""
-    seen = Killer(lambda _: cluster.remove_node(cluster.second, allow_graceful=False))
-
-    trained = run((1, 2), seen)
-
-    assert seen.epochs == [*range(1, EPOCHS + 1)]
-    workers = [row.get("speed/workers", 1) for row in trained.curve]
-    assert workers == sorted(workers, reverse=True)
-    assert {*workers} == {1, 2}
-    assert difference(trained, run((1, 1), Recorder(), "alone")) < TOLERANCE
