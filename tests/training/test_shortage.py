@@ -215,7 +215,6 @@ def test_two_trainings_that_fit_one_after_the_other_are_trained_so(make_params, 
         trained, _ = train_seeds(jobs_for("feedforward", params, {}), prepared, tmp_path / "state", session, recorder)
 
     assert num_kills() > kills
-    (told,) = recorder.short.values()
-    assert told == [what_follows("machine", True)]
+    assert {*map(tuple, recorder.short.values())} == {(what_follows("machine", True),)}  # of one of them, or of both
     assert recorder.ended == {"seed-0": "finished", "seed-1": "finished"}
     assert [len(one.curve) for one in trained.values()] == [6, 6]
