@@ -131,7 +131,9 @@ class Attempt:
         assert self.tracking.epochs(run_id) == [(name, [*range(1, last + 1)]) for name, last in sorted(epochs.items())]
         for name, lines in self.logs().items():
             assert_it_went_on(name, lines)
-        assert sum(bool(_TORN.search(line)) for lines in self.logs().values() for line in lines) == self.torn
+        noticed = sum(bool(_TORN.search(line)) for lines in self.logs().values() for line in lines)
+        # A search may go on from the one before without having looked: its state is written less often.
+        assert noticed <= self.torn if self.stage == "search" else noticed == self.torn
 
     def _deliver_what_waits(self) -> None:
         """The next stage does, whatever it is."""
