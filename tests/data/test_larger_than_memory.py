@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from control_group import limited_group
 
 from reconv.data import shards
 from reconv.data.shards import write_images
 
 _LIMIT_BYTES = 250 * 10**6
 _NUM_IMAGES, _SHAPE = 50_000, (64, 64, 3)  # 614 MB
-_CGROUPS = Path("/sys/fs/cgroup")
 
 _EPOCH = """
 import sys, torch
@@ -47,23 +47,8 @@ print(len(bytearray(b"1") * int(sys.argv[2])))
 
 @pytest.fixture
 def limited() -> Iterator[Path]:
-    """A control group whose processes have _LIMIT_BYTES of memory together, files' pages included."""
-    entries = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    old = next((_CGROUPS / "memory" / path.lstrip("/") for _, names, path in entries if names == "memory"), None)
-    new = _CGROUPS / next((path.lstrip("/") for number, _, path in entries if number == "0"), "")
-    group = (old or new) / f"reconv-test-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"this machine lets no control group be made ({error})")
-    try:
-        try:
-            (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(_LIMIT_BYTES))
-        except OSError as error:
-            pytest.skip(f"this machine lets no memory be limited ({error})")
+    with limited_group(_LIMIT_BYTES) as group:
         yield group
-    finally:
-        group.rmdir()
 
 
 def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:

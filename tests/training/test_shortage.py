@@ -1,6 +1,5 @@
 """Trainings and trials that run out of memory: the allocator refuses, Ray's memory monitor kills, the kernel kills."""
 
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from control_group import limited_group
 
 from reconv.errors import DeviceMemoryShortError, MemoryShortError, TrainingError
 from reconv.search.search import search
@@ -20,7 +20,6 @@ from reconv.training.memory import names_shortage_of_memory
 from reconv.training.seeds import train_seeds
 from reconv.training.shortage import Shortages, num_kills, what_follows
 
-_CGROUPS = Path("/sys/fs/cgroup")
 # Of a control group in which one training of 4000 x 4000 weights fits, with a node of Ray, and two do not.
 _LIMIT_BYTES = 1500 * 2**20
 _LARGE = {"models.feedforward.widths": [4000, 4000], "recipe.optimizer": "adamw"}
@@ -150,36 +149,12 @@ def test_a_trial_that_rays_memory_monitor_kills_is_tried_again(make_params, prep
     assert list(recorder.short.values()) == [[what_follows("machine", True)]]
 
 
-@contextmanager
-def limited_group() -> Iterator[Path]:
-    """A control group whose processes have _LIMIT_BYTES of memory together."""
-    entries = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    old = next((_CGROUPS / "memory" / path.lstrip("/") for _, names, path in entries if names == "memory"), None)
-    new = _CGROUPS / next((path.lstrip("/") for number, _, path in entries if number == "0"), "")
-    group = (old or new) / f"reconv-short-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"this machine lets no control group be made ({error})")
-    try:
-        try:
-            (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(_LIMIT_BYTES))
-        except OSError as error:
-            pytest.skip(f"this machine lets no memory be limited ({error})")
-        yield group
-    finally:
-        deadline = time.monotonic() + 30
-        while (group / "cgroup.procs").read_text() and time.monotonic() < deadline:
-            time.sleep(0.2)  # what the node has left behind ends
-        group.rmdir()
-
-
 @pytest.fixture
 def small_node(monkeypatch) -> Iterator[None]:
     """RAY_ADDRESS of a cluster whose only working node has two cores and little memory."""
     from ray.cluster_utils import Cluster
 
-    with limited_group() as group:
+    with limited_group(_LIMIT_BYTES) as group:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         ray = Path(sys.executable).with_name("ray")
         options = "--num-cpus=2 --memory=1000000000 --object-store-memory=100000000 --block"

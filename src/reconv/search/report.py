@@ -76,16 +76,17 @@ class ReportToObserver(Callback):  # type: ignore[misc]
 
 def _refused_by_disk(trial: Any) -> OSError | None:
     """What the user has to mend, if that is why the trial failed."""
-    found = re.search(r"\[Errno (\d+)\]", last_line(trial.error_file)) if trial.error_file else None
+    found = re.search(r"\[Errno (\d+)\].*$", last_failure(trial))
     if found and int(found[1]) in REFUSED_BY_DISK:
         return OSError(int(found[1]), os.strerror(int(found[1])))
     return None
 
 
-def last_line(path: str) -> str:
-    """What a failed trial's file of errors ends with."""
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"
+def last_failure(trial: Any) -> str:
+    """What Ray Tune wrote of it, below those that the trial had before; empty if it had none."""
+    if not trial.error_file:
+        return ""
+    return Path(trial.error_file).read_text(encoding="utf-8", errors="replace").rpartition("Failure # ")[2].strip()
 
 
 def trial_number(trial: Any) -> int:

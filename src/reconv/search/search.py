@@ -108,14 +108,12 @@ def _tune(
 
     from reconv.search.actors import use_workers_well
     from reconv.search.budget import BudgetedASHA, BudgetedOptunaSearch
-    from reconv.search.report import ReportToObserver
+    from reconv.search.report import ReportToObserver, last_failure
 
     section = params.search
     space = section.space[model]
     epochs = (section.budget_epochs, section.max_epochs, section.grace_epochs)
-    scheduler = BudgetedASHA(
-        *epochs, section.reduction_factor, lambda trial: shortages.told_by(_last_failure(trial.error_file))
-    )
+    scheduler = BudgetedASHA(*epochs, section.reduction_factor, lambda trial: shortages.told_by(last_failure(trial)))
     first = default_point(space, params.recipe, params.network(model))
     searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, seed=section.seed)
     settings = TrialSettings(model, params, delivery, num_threads=int(resources["cpu"]))
@@ -159,9 +157,8 @@ def _storage(state: AnyPath) -> dict[str, Any]:
     from fsspec.implementations.local import LocalFileSystem
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    path, system = (str(state.resolve()), WholeFiles()) if isinstance(state, Path) else (state.path, state.fs)
-    if isinstance(system, LocalFileSystem):  # which writes in place
-        system = WholeFiles()
+    path = str(state.resolve()) if isinstance(state, Path) else state.path
+    system = WholeFiles() if isinstance(state, Path) or isinstance(state.fs, LocalFileSystem) else state.fs
     return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(system))}
 
 
@@ -206,10 +203,7 @@ def _best(table: pd.DataFrame, trials: list[Any]) -> dict[str, Any]:
 def _reason(failed: Any, ran_out: Mapping[str, Place]) -> str:
     if place := ran_out.get(failed.trial_id):
         return f"it {what_follows(place, is_retried=False)}: {MemoryShortError.remedy}"
-    lines = _last_failure(failed.error_file).strip().splitlines()
+    from reconv.search.report import last_failure
+
+    lines = last_failure(failed).splitlines()
     return lines[-1] if lines else "no message"
-
-
-def _last_failure(path: str) -> str:
-    """What Ray Tune wrote of it, below those that the trial had before."""
-    return Path(path).read_text(encoding="utf-8", errors="replace").rpartition("Failure # ")[2]

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 from fsspec.implementations.local import LocalFileSystem
 
+from reconv.files import put
+
 
 class WholeFiles(LocalFileSystem):  # type: ignore[misc]
     """Where a file that is written replaces the one before it when it is closed."""
@@ -19,7 +21,7 @@ class WholeFiles(LocalFileSystem):  # type: ignore[misc]
 
 class _Replacing(io.FileIO):
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = Path(path)
         self._temporary = Path(f"{path}.{uuid4().hex}")
         self._failed = False
         super().__init__(self._temporary, "w")
@@ -42,4 +44,4 @@ class _Replacing(io.FileIO):
         if self._failed:
             self._temporary.unlink()
         else:
-            self._temporary.replace(self._path)
+            put(self._temporary, self._path)

@@ -121,8 +121,6 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
         _check_reachable(address)
     import ray
 
-    from reconv.training.nodes import nodes_alive
-
     is_local = address == "local"
     if is_local:
         options = {**_LOCAL_OPTIONS, "_system_config": _PRELOAD if num_trainings else _NO_EARLY_WORKERS}
@@ -137,29 +135,38 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
             "Correct RAY_ADDRESS or resources.ray_address, or unset both to run on this machine."
         ) from None
     try:
-        total = ray.cluster_resources()
-        num_cpus, num_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-        cpus = _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings)
-        gpus = _gpus_per_training(resources, num_gpus)
-        memory = float(resources.memory_per_trial or 0)
-        _check_a_node_has(_needs(cpus, gpus, memory), [node["Resources"] for node in nodes_alive()])
-        yield Session(
-            num_cpus,
-            num_gpus,
-            cpus,
-            gpus,
-            threads_per_training=resources.cpus_per_trial,
-            memory_bytes=total.get("memory", 0.0),
-            memory_per_training=memory,
-            gpu_share_is_measured=num_gpus > 0 and resources.gpus_per_trial == "auto",
-            is_local=is_local,
-            shares_files=is_local or _shares_files(resources),
-            object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in nodes_alive()),
-            storage=resources.storage,
-            workers=resources.train.workers,
-        )
+        yield _connected_session(resources, num_trainings, is_local)
     finally:
         ray.shutdown()
+
+
+def _connected_session(resources: ResourcesParams, num_trainings: int | None, is_local: bool) -> Session:
+    """What there is in the cluster that this process is connected to, and what of it a training may have."""
+    import ray
+
+    from reconv.training.nodes import nodes_alive
+
+    total = ray.cluster_resources()
+    num_cpus, num_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    cpus = _cpus_per_training(resources.cpus_per_trial, num_cpus, num_trainings)
+    gpus = _gpus_per_training(resources, num_gpus)
+    memory = float(resources.memory_per_trial or 0)
+    _check_a_node_has(_needs(cpus, gpus, memory), [node["Resources"] for node in nodes_alive()])
+    return Session(
+        num_cpus,
+        num_gpus,
+        cpus,
+        gpus,
+        threads_per_training=resources.cpus_per_trial,
+        memory_bytes=total.get("memory", 0.0),
+        memory_per_training=memory,
+        gpu_share_is_measured=num_gpus > 0 and resources.gpus_per_trial == "auto",
+        is_local=is_local,
+        shares_files=is_local or _shares_files(resources),
+        object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in nodes_alive()),
+        storage=resources.storage,
+        workers=resources.train.workers,
+    )
 
 
 def _shares_files(resources: ResourcesParams) -> bool:
