@@ -27,8 +27,10 @@ from benchmarks.photographs import generated
 from benchmarks.preparing import fetch_and_prepare
 from reconv.data.arrays import PreparedData
 from reconv.params import Params, load_params
+from reconv.search.space import key_of
 from reconv.search.trial import TrialSettings
 from reconv.tracking.opening import end_pipeline_run, open_stage_run
+from reconv.training.checkpoints import Checkpoints
 from reconv.training.cluster import ray_session
 from reconv.training.job import EpochResult, jobs_for
 from reconv.training.observer import Observers
@@ -90,13 +92,8 @@ def trial_that_sleeps(config: dict[str, Any], settings: TrialSettings) -> None:
     seconds = float(os.environ[_SECONDS])
     time.sleep(seconds)
     result = EpochResult(1, 1.0, 0.5, 1.0, config["lr"], 1.0, seconds)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "last.ckpt").write_bytes(bytes(1024))
-        tune.report({"epoch": 1, **result.as_metrics()}, checkpoint=tune.Checkpoint.from_directory(folder))
-
-
-def _write_a_checkpoint(path: Path) -> None:
-    path.write_bytes(bytes(1024))
+    Checkpoints(settings.state, key_of(config)).save(result, lambda path: path.write_bytes(bytes(1024)))
+    tune.report({"epoch": 1, **result.as_metrics()})
 
 
 def _of_ideal(data: PreparedData, cpus_of_nodes: list[float], num_trials: int, seconds: float) -> float:

@@ -35,7 +35,9 @@ from benchmarks.peers.tutorial import LR
 from reconv.artifacts import Budget
 from reconv.data.arrays import PreparedData
 from reconv.params import Params, load_params
+from reconv.search.space import key_of
 from reconv.search.trial import TrialSettings
+from reconv.training.checkpoints import Checkpoints
 from reconv.training.cluster import Session, ray_session
 from reconv.training.job import EpochResult
 
@@ -108,9 +110,8 @@ def trial_of_nothing(config: dict[str, Any], settings: TrialSettings) -> None:
     from ray import tune
 
     result = EpochResult(1, 1.0, 0.5, 1.0, config["lr"], 1.0, 0.0)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "last.ckpt").write_bytes(bytes(1024))
-        tune.report({"epoch": 1, **result.as_metrics()}, checkpoint=tune.Checkpoint.from_directory(folder))
+    Checkpoints(settings.state, key_of(config)).save(result, lambda path: path.write_bytes(bytes(1024)))
+    tune.report({"epoch": 1, **result.as_metrics()})
 
 
 def _overhead_seconds(params: Params, data: PreparedData, session: Session) -> float:

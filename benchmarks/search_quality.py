@@ -23,11 +23,13 @@ import logging
 import multiprocessing
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,9 @@ from benchmarks.measure import OURS, ROOT, Effort, Row
 from reconv.data.arrays import PreparedData, Split
 from reconv.domains import Choice, LogUniform
 from reconv.params import Params, load_params
-from reconv.search.budget import METRIC, BudgetedASHA, BudgetedOptunaSearch
+from reconv.search.budget import METRIC, BudgetedASHA
+from reconv.search.journal import Journal
+from reconv.search.searcher import BudgetedOptunaSearch
 from reconv.search.space import default_point, from_tune, to_tune
 
 TITLE = "The quality of the search"
@@ -150,7 +154,7 @@ class Curves:
 
 @dataclass
 class SimulatedTrial:
-    trial_id: str
+    config: Values
     accuracies: NDArray[Any]
     epoch_seconds: float
     results: list[Values] = field(default_factory=list)
@@ -167,15 +171,22 @@ def replay(curves: Curves, params: Params, goal: float, variant: Variant, seed: 
     first = default_point(curves.space, params.recipe, params.network(_MODEL)) if variant.from_default else None
     sampler = variant.sampler(seed)
     seeded = {"sampler": sampler} if sampler else {"seed": seed}
-    searcher = BudgetedOptunaSearch(scheduler, points_to_evaluate=[first] if first else None, **seeded)
-    searcher.set_search_properties(METRIC, "max", to_tune(curves.space))
-    random = np.random.RandomState(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        searcher = BudgetedOptunaSearch(
+            scheduler, Journal(Path(folder)), curves.space, points_to_evaluate=[first] if first else None, **seeded
+        )
+        return _spent(curves, scheduler, searcher, goal, np.random.RandomState(seed))
+
+
+def _spent(
+    curves: Curves, scheduler: BudgetedASHA, searcher: BudgetedOptunaSearch, goal: float, random: np.random.RandomState
+) -> int:
     running: list[tuple[float, int, SimulatedTrial]] = []
     now, number = 0.0, 0
     while not scheduler.is_over:
         while len(running) < _SIDE_BY_SIDE and isinstance(config := searcher.suggest(str(number)), dict):
             values = from_tune(config)
-            trial = SimulatedTrial(str(number), curves.draw([values], random)[0], curves.epoch_seconds(values))
+            trial = SimulatedTrial(config, curves.draw([values], random)[0], curves.epoch_seconds(values))
             scheduler.on_trial_add(None, trial)
             heapq.heappush(running, (now + trial.epoch_seconds, number, trial))
             number += 1
@@ -188,9 +199,8 @@ def replay(curves: Curves, params: Params, goal: float, variant: Variant, seed: 
             break
         if decision == TrialScheduler.STOP:
             scheduler.on_trial_complete(None, trial, result)
-            searcher.on_trial_complete(trial.trial_id, result)
+            searcher.on_trial_complete(str(place), result)
         else:
-            searcher.on_trial_result(trial.trial_id, result)
             heapq.heappush(running, (now + trial.epoch_seconds, place, trial))
     return scheduler.spent_epochs
 

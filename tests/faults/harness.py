@@ -211,15 +211,7 @@ def _tear_checkpoint(attempt: Attempt) -> None:
 
 def _checkpoints(attempt: Attempt, name: str) -> list[Path]:
     """Of a seed or a trial, the oldest first; in the project or in its storage, which lie beside each other."""
-    if attempt.stage == "train":
-        return sorted(attempt.project.parent.rglob(f"{name.replace(' ', '-')}.*.ckpt"))
-    number = int(name.split()[1])
-    found = [
-        path
-        for path in attempt.project.parent.rglob("tune/*/checkpoint_*/*.ckpt")
-        if f"_{number}_lr=" in path.parent.parent.name
-    ]
-    return sorted(found, key=lambda path: path.parent.name)
+    return sorted(attempt.project.parent.rglob(f"{name.replace(' ', '-')}.*.ckpt"))
 
 
 def _kill_server(attempt: Attempt) -> None:

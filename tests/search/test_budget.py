@@ -1,23 +1,34 @@
 """The budget of a search, with trials that only pretend to train."""
 
+import itertools
+import math
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from reconv.search.budget import METRIC, BudgetedASHA, BudgetedOptunaSearch
-from reconv.search.space import to_tune
+from reconv.errors import TrainingError
+from reconv.params import Params
+from reconv.search.budget import METRIC, BudgetedASHA
+from reconv.search.journal import Journal
+from reconv.search.searcher import BudgetedOptunaSearch
+from reconv.search.space import numbered
 from reconv.training.shortage import Shortage
 
 
 @dataclass
 class FakeTrial:
-    trial_id: str
+    number: int
     epoch: int = 0
     status: str = "RUNNING"
     resources: dict | None = None
+
+    @property
+    def config(self) -> dict:
+        return numbered(self.number, {})
 
     def update_resources(self, resources: dict) -> None:
         self.resources = resources
@@ -46,9 +57,10 @@ def test_exactly_the_budget_is_spent(workers, seed, budget_epochs):
     rng = random.Random(seed)
     scheduler = make_scheduler(budget_epochs)
     running: list[FakeTrial] = []
-    for number in range(1000):
+    numbers = itertools.count(1)
+    for _ in range(1000):
         while len(running) < workers and scheduler.has_free_epoch and not scheduler.is_over:
-            trial = FakeTrial(f"{number}-{len(running)}")
+            trial = FakeTrial(next(numbers))
             scheduler.on_trial_add(None, trial)
             running.append(trial)
         if not running:
@@ -62,7 +74,7 @@ def test_exactly_the_budget_is_spent(workers, seed, budget_epochs):
 
 def test_a_trial_below_the_median_is_stopped_and_one_above_goes_on():
     scheduler = make_scheduler()
-    good, bad, better = (FakeTrial(name) for name in ("good", "bad", "better"))
+    good, bad, better = (FakeTrial(number) for number in (1, 2, 3))
     for trial in (good, bad, better):
         scheduler.on_trial_add(None, trial)
     assert report(scheduler, good, 0.8) == TrialScheduler.CONTINUE
@@ -72,7 +84,7 @@ def test_a_trial_below_the_median_is_stopped_and_one_above_goes_on():
 
 def test_a_repeated_epoch_gets_the_same_answer_and_costs_nothing():
     scheduler = make_scheduler()
-    good, bad = FakeTrial("good"), FakeTrial("bad")
+    good, bad = FakeTrial(1), FakeTrial(2)
     for trial in (good, bad):
         scheduler.on_trial_add(None, trial)
     report(scheduler, good, 0.8)
@@ -87,7 +99,7 @@ def test_trials_that_fail_one_after_the_other_end_the_search():
     scheduler = make_scheduler()
     for number in range(3):
         assert not scheduler.is_over
-        trial = FakeTrial(str(number))
+        trial = FakeTrial(number)
         scheduler.on_trial_add(None, trial)
         scheduler.on_trial_error(None, trial)
     assert scheduler.has_failed
@@ -96,7 +108,7 @@ def test_trials_that_fail_one_after_the_other_end_the_search():
 
 def test_a_failed_trial_gives_its_epoch_back():
     scheduler = make_scheduler(budget_epochs=1)
-    trial = FakeTrial("fails")
+    trial = FakeTrial(1)
     scheduler.on_trial_add(None, trial)
     assert not scheduler.has_free_epoch
     scheduler.on_trial_error(None, trial)
@@ -104,9 +116,9 @@ def test_a_failed_trial_gives_its_epoch_back():
 
 
 def test_a_trial_out_of_memory_is_queued_to_go_alone_and_no_other_is_suggested_before(searcher):
-    scheduler = searcher.scheduler
+    scheduler = searcher._scheduler
     scheduler._shortage_of = lambda _: Shortage("GPU", {"CPU": 1, "GPU": 1})
-    trial = FakeTrial("a")
+    trial = FakeTrial(1)
     scheduler.on_trial_add(None, trial)
     for _ in range(4):
         trial.status = "ERROR"  # as Ray Tune has it when it tries a trial again
@@ -120,30 +132,35 @@ def test_a_trial_out_of_memory_is_queued_to_go_alone_and_no_other_is_suggested_b
 
 
 def test_a_trial_that_is_given_up_while_it_waits_holds_up_no_other(searcher):
-    scheduler = searcher.scheduler
+    scheduler = searcher._scheduler
     scheduler._shortage_of = lambda _: Shortage("machine", {"CPU": 2})
-    trial = FakeTrial("a", status="ERROR")
+    trial = FakeTrial(1, status="ERROR")
     scheduler.on_trial_error(None, trial)
     trial.status = "RUNNING"
     scheduler.on_trial_error(None, trial)
 
-    assert scheduler.ran_out == {"a": "machine"}
+    assert scheduler.ran_out == {1: "machine"}
     assert scheduler.failures_in_a_row == 1
     assert isinstance(searcher.suggest("b"), dict)
 
 
+def make_searcher(params: Params, folder: Path, scheduler: BudgetedASHA) -> BudgetedOptunaSearch:
+    """Of a session: what earlier ones kept in the folder is there."""
+    journal = Journal(folder)
+    scheduler._record = journal.append
+    return BudgetedOptunaSearch(scheduler, journal, params.search.space["cnn"], seed=0)
+
+
 @pytest.fixture
-def searcher(params):
-    searcher = BudgetedOptunaSearch(make_scheduler(budget_epochs=2), seed=0)
-    searcher.set_search_properties(METRIC, "max", to_tune(params.search.space["cnn"]))
-    return searcher
+def searcher(params, tmp_path):
+    return make_searcher(params, tmp_path, make_scheduler(budget_epochs=2))
 
 
 def test_the_searcher_suggests_while_an_epoch_is_free(searcher):
-    scheduler = searcher.scheduler
-    first, second = FakeTrial("a"), FakeTrial("b")
+    scheduler = searcher._scheduler
+    first, second = FakeTrial(1), FakeTrial(2)
     for trial in (first, second):
-        assert isinstance(searcher.suggest(trial.trial_id), dict)
+        assert isinstance(searcher.suggest(f"id{trial.number}"), dict)
         scheduler.on_trial_add(None, trial)
     assert searcher.suggest("c") is None
     for trial in (first, second):
@@ -151,19 +168,75 @@ def test_the_searcher_suggests_while_an_epoch_is_free(searcher):
     assert searcher.suggest("c") == Searcher.FINISHED
 
 
-def test_the_budget_is_restored_with_the_searcher(searcher, tmp_path, params):
-    scheduler = searcher.scheduler
-    trial = FakeTrial("a")
-    searcher.suggest("a")
-    scheduler.on_trial_add(None, trial)
-    report(scheduler, trial, 0.5)
-    searcher.save(str(tmp_path / "state"))
-    expected = searcher.suggest("b")
+class Session:
+    """Ray Tune in short: a search that runs `room` trials at once, until it is killed."""
 
-    restored = BudgetedOptunaSearch(make_scheduler(budget_epochs=2), seed=0)
-    live = restored.scheduler
-    restored.restore(str(tmp_path / "state"))
-    assert restored.scheduler is live
-    assert live.spent_epochs == 1
-    assert live.history["a"][1][METRIC] == 0.5
-    assert restored.suggest("b") == expected
+    def __init__(self, params: Params, folder: Path, room: int, killed_after: int | None = None) -> None:
+        self.scheduler = make_scheduler(budget_epochs=40)
+        self.searcher = make_searcher(params, folder, self.scheduler)
+        self._room, self._left = room, killed_after
+
+    def run(self) -> list[tuple[int, int]]:
+        """The results (trial, epoch) in their order. Of those that run the one with the lowest number reports next."""
+        seen: list[tuple[int, int]] = []
+        running: dict[int, FakeTrial] = {}
+        ids = itertools.count()
+        while True:
+            while len(running) < self._room and isinstance(
+                config := self.searcher.suggest(tune_id := f"id{next(ids)}"), dict
+            ):
+                trial = FakeTrial(config["trial"])
+                trial.id, trial.lr = tune_id, config["lr"]
+                trial.epoch = max(self.scheduler.history.get(trial.number, {}), default=0)
+                self.scheduler.on_trial_add(None, trial)
+                running[trial.number] = trial
+            if not running or self._left == len(seen):
+                return seen
+            trial = running[min(running)]
+            accuracy = 1 - abs(math.log10(trial.lr) + 2) + trial.epoch / 100
+            stopped = report(self.scheduler, trial, accuracy) == TrialScheduler.STOP
+            seen.append((trial.number, trial.epoch))
+            if stopped:
+                self.searcher.on_trial_complete(trial.id, {METRIC: accuracy})
+                del running[trial.number]
+
+
+@pytest.mark.parametrize("room", [1, 3])
+@pytest.mark.parametrize("killed_after", [0, 1, 7, 23, 39, 40])
+def test_a_killed_search_goes_on_as_if_it_had_not_been(params, tmp_path, room, killed_after):
+    whole = Session(params, tmp_path / "whole", room)
+    expected = whole.run()
+
+    first = Session(params, tmp_path / "killed", room, killed_after)
+    seen = first.run()
+    second = Session(params, tmp_path / "killed", room)
+    assert second.scheduler.history == first.scheduler.history
+    assert second.scheduler.running == first.scheduler.running
+    seen += second.run()
+
+    assert seen == expected
+    assert second.searcher.suggested == whole.searcher.suggested
+    assert second.scheduler.history == whole.scheduler.history
+    assert second.searcher.is_over
+
+
+def test_a_trial_that_failed_is_tried_again_by_the_next_session(params, tmp_path):
+    first = Session(params, tmp_path, room=1, killed_after=0)
+    first.run()
+    failing = FakeTrial(1)
+    first.scheduler.on_trial_error(None, failing)
+    first.searcher.on_trial_complete("id0", error=True)
+    assert first.scheduler.status_of(1) == "failed"
+
+    second = Session(params, tmp_path, room=1)
+    assert second.scheduler.status_of(1) == "failed"
+    assert second.run()[0] == (1, 1)
+    assert second.scheduler.status_of(1) != "failed"
+    assert second.scheduler.spent_epochs == 40
+
+
+def test_a_search_whose_seed_no_longer_gives_its_trials_says_so(params, tmp_path):
+    Session(params, tmp_path, room=1, killed_after=1).run()
+    other = make_scheduler()
+    with pytest.raises(TrainingError, match=r"no longer suggests for trial 1 .*Delete the folder"):
+        BudgetedOptunaSearch(other, Journal(tmp_path), params.search.space["cnn"], seed=1)

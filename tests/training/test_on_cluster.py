@@ -178,6 +178,7 @@ def test_a_search_keeps_its_state_in_the_storage_and_goes_on_from_there(
     assert outcome.budget.spent_epochs == 6
     assert sum(map(len, resumed.epochs.values())) < 6
     kept = [one.key for one in bucket.objects.all()]
-    assert any("experiment_state-" in key for key in kept)
+    assert any(key.endswith(".jsonl") for key in kept)
     assert any(key.endswith(".ckpt") for key in kept)
-    assert not list(Path().rglob("experiment_state-*.json"))
+    assert not any(key.endswith(".pkl") for key in kept)
+    assert not list(Path().rglob("*.jsonl"))

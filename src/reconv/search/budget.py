@@ -1,22 +1,31 @@
-"""Asynchronous successive halving within a budget of epochs, and the searcher that starts trials until it is spent.
+"""Asynchronous successive halving within a budget of epochs.
 
 Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), section 3: ASHA. Ray Tune has the
-halving; what is added is the budget, and that both survive a killed driver.
+halving; what is added is the budget, and that both go on where a killed driver left them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
-from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
+from reconv.search.journal import Event
+from reconv.search.space import number_of
 from reconv.training.shortage import Place, Shortage, as_tune_resources
 
 METRIC = "validation/accuracy"
 ShortageOf = Callable[[Any], Shortage | None]
 """What memory a trial's last failure was for want of; None for other failures."""
 _MAX_FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What Ray Tune's halving asks of a trial: trials are known by their numbers, which outlive Ray Tune's own ids."""
+
+    trial_id: int
 
 
 class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
@@ -34,6 +43,7 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         grace_epochs: int,
         reduction_factor: int,
         shortage_of: ShortageOf = lambda _: None,
+        record: Callable[[Event], None] = lambda _: None,
     ) -> None:
         super().__init__(
             time_attr="epoch",
@@ -44,16 +54,18 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
             reduction_factor=reduction_factor,
         )
         self.budget_epochs = budget_epochs
-        self.history: dict[str, dict[int, dict[str, float]]] = {}
+        self.history: dict[int, dict[int, dict[str, float]]] = {}
         """Trial -> epoch -> metrics that it reported."""
-        self.running: set[str] = set()
+        self.running: set[int] = set()
+        self.failed: set[int] = set()
         self.failures_in_a_row = 0
-        self.ran_out: dict[str, Place] = {}
+        self.ran_out: dict[int, Place] = {}
         """Trial whose last failure was one of memory -> whose memory."""
-        self.waiting: set[str] = set()
+        self.waiting: set[int] = set()
         """Those that are to go alone and have not started."""
         self._shortage_of = shortage_of
-        self._decisions: dict[tuple[str, int], str] = {}
+        self._record = record
+        self._decisions: dict[tuple[int, int], str] = {}
 
     @property
     def spent_epochs(self) -> int:
@@ -71,79 +83,79 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
     def is_over(self) -> bool:
         return self.spent_epochs >= self.budget_epochs or self.has_failed
 
-    def __getstate__(self) -> dict[str, Any]:
-        of_this_session = ("waiting", "_shortage_of")
-        return {name: value for name, value in self.__dict__.items() if name not in of_this_session}
+    def add(self, number: int) -> None:
+        if number not in self._trial_info:
+            super().on_trial_add(None, _Known(number))
+        self.running.add(number)
+        self.failed.discard(number)
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_add(tune_controller, trial)
-        if not trial.is_finished():
-            self.running.add(trial.trial_id)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        trial_id, epoch = trial.trial_id, result["epoch"]
-        if (trial_id, epoch) in self._decisions:  # a resumed trial repeats the epoch that it was killed in
-            return self._decisions[trial_id, epoch]
+    def decide(self, number: int, epoch: int, metrics: Mapping[str, float]) -> str:
+        """Whether the trial goes on. The same again for an epoch that it repeats."""
+        if (number, epoch) in self._decisions:
+            return self._decisions[number, epoch]
         self.failures_in_a_row = 0
-        metrics = {name: value for name, value in result.items() if "/" in name and not name.startswith("config/")}
-        self.history.setdefault(trial_id, {})[epoch] = metrics
-        decision: str = super().on_trial_result(tune_controller, trial, result)
-        others = len(self.running - {trial_id})
-        if self.spent_epochs + others >= self.budget_epochs:
+        self.history.setdefault(number, {})[epoch] = dict(metrics)
+        decision: str = super().on_trial_result(None, _Known(number), {**metrics, "epoch": epoch})
+        others = len(self.running - {number})
+        if self.spent_epochs + others >= self.budget_epochs or _is_diverged(metrics):
             decision = TrialScheduler.STOP
         if decision == TrialScheduler.STOP:
-            self.running.discard(trial_id)
-        self._decisions[trial_id, epoch] = decision
+            self.running.discard(number)
+        self._decisions[number, epoch] = decision
         return decision
 
+    def fail(self, number: int) -> None:
+        self.running.discard(number)
+        self.failed.add(number)
+
+    def status_of(self, number: int) -> str:
+        """Of a trial that ended: finished (all its epochs), stopped (by ASHA or the end of the budget), diverged or
+        failed."""
+        epochs = self.history.get(number, {})
+        if number in self.failed:
+            return "failed"
+        if any(map(_is_diverged, epochs.values())):
+            return "diverged"
+        return "finished" if max(epochs, default=0) >= self._max_t else "stopped"
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self.add(number_of(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        metrics = {name: value for name, value in result.items() if "/" in name and not name.startswith("config/")}
+        number, epoch = number_of(trial), result["epoch"]
+        if (number, epoch) not in self._decisions:
+            self._record({"trial": number, "epoch": epoch, "metrics": metrics})
+        return self.decide(number, epoch, metrics)
+
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self.running.discard(trial.trial_id)
+        self.running.discard(number_of(trial))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Also of a trial that Ray Tune tries again: that one's status is ERROR by now, and it is queued next."""
-        self.running.discard(trial.trial_id)
+        number = number_of(trial)
         is_tried_again = trial.status == "ERROR"
         shortage = self._shortage_of(trial)
-        self.ran_out.pop(trial.trial_id, None)
-        self.waiting.discard(trial.trial_id)
+        self.ran_out.pop(number, None)
+        self.waiting.discard(number)
+        if not is_tried_again:
+            self.fail(number)
+            self._record({"trial": number, "failed": True})
         if shortage:
-            self.ran_out[trial.trial_id] = shortage.place
+            self.ran_out[number] = shortage.place
         if shortage and is_tried_again:
-            self.waiting.add(trial.trial_id)
+            self.waiting.add(number)
             trial.update_resources(as_tune_resources(shortage.needs_alone))
         else:
             self.failures_in_a_row += 1
 
     def on_trial_start(self, trial: Any) -> None:
-        self.waiting.discard(trial.trial_id)
+        self.waiting.discard(number_of(trial))
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self.running.discard(trial.trial_id)
-        self.waiting.discard(trial.trial_id)
+        self.running.discard(number_of(trial))
+        self.waiting.discard(number_of(trial))
 
 
-class BudgetedOptunaSearch(OptunaSearch):  # type: ignore[misc]
-    """Optuna's TPE, which suggests a trial whenever an epoch of the budget is free.
-
-    The scheduler's state is saved and restored with the searcher's, as Ray Tune keeps none of a scheduler's.
-    """
-
-    def __init__(self, scheduler: BudgetedASHA, **options: Any) -> None:
-        super().__init__(metric=METRIC, mode="max", **options)
-        self.scheduler = scheduler
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.scheduler.is_over:
-            finished: str = Searcher.FINISHED
-            return finished
-        if not self.scheduler.has_free_epoch or self.scheduler.waiting:
-            return None
-        suggestion: dict[str, Any] | None = super().suggest(trial_id)
-        return suggestion
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Of what ran out of memory, nothing: in this session it may fit beside others."""
-        live = self.scheduler
-        super().restore(checkpoint_path)
-        live.__dict__.update(self.scheduler.__dict__)
-        self.scheduler = live
+def _is_diverged(metrics: Mapping[str, float]) -> bool:
+    return not math.isfinite(metrics.get("train/loss", 0.0))

@@ -1,6 +1,5 @@
-"""Ray Tune's events -> the observer's, in the driver."""
+"""What follows from Ray Tune's events, in the driver: the observer hears of them, checkpoints are deleted."""
 
-import math
 import os
 import re
 from pathlib import Path
@@ -10,49 +9,45 @@ from ray.tune import Callback
 
 from reconv.files import REFUSED_BY_DISK
 from reconv.search.budget import BudgetedASHA
-from reconv.search.space import from_tune
-from reconv.search.trial import NOTICED
+from reconv.search.journal import Journal
+from reconv.search.space import from_tune, key, number_of
+from reconv.search.trial import KEPT, NOTICED
+from reconv.training.checkpoints import Checkpoints
 from reconv.training.observer import Observer
 from reconv.training.shortage import what_follows
 
 
 class ReportToObserver(Callback):  # type: ignore[misc]
-    def __init__(self, observer: Observer, scheduler: BudgetedASHA, max_epochs: int) -> None:
+    def __init__(self, observer: Observer, scheduler: BudgetedASHA) -> None:
         self._observer = observer
         self._scheduler = scheduler
-        self._max_epochs = max_epochs
-        self._is_first_step = True
         self._refused: OSError | None = None
-        self._started: set[str] = set()
-        self._beginning: set[str] = set()  # trials whose worker has reported no epoch yet
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._is_first_step:
-            self._is_first_step = False
-            history = {trial.trial_id: self._scheduler.history.get(trial.trial_id, {}) for trial in trials}
-            self._observer.resumed(history, {trial.trial_id for trial in trials if trial.is_finished()})
+        self._started: set[int] = set()
+        self._beginning: set[int] = set()  # trials whose worker has reported no epoch of its own yet
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._scheduler.on_trial_start(trial)
-        self._beginning.add(trial.trial_id)
-        self._started.add(trial.trial_id)
-        self._observer.started(trial.trial_id, f"trial {trial_number(trial):02d}", from_tune(trial.config))
+        number = number_of(trial)
+        self._beginning.add(number)
+        self._started.add(number)
+        self._observer.started(key(number), key(number).replace("-", " "), from_tune(trial.config))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if trial.trial_id in self._beginning:
-            self._beginning.remove(trial.trial_id)
+        number = number_of(trial)
+        if number in self._beginning and not result.get(KEPT):
+            self._beginning.remove(number)
             worker = f"{result['hostname']}, process {result['pid']}"
             for what in result.get(NOTICED, ()):
-                self._observer.noticed(trial.trial_id, what)
-            self._observer.begins(trial.trial_id, result["epoch"] - 1, worker)
+                self._observer.noticed(key(number), what)
+            self._observer.begins(key(number), result["epoch"] - 1, worker)
         metrics = {name: value for name, value in result.items() if "/" in name}
-        self._observer.epoch(trial.trial_id, result["epoch"], metrics)
+        self._observer.epoch(key(number), result["epoch"], metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        last = trial.last_result or {}
-        self._observer.finished(trial.trial_id, status_of(trial, {last.get("epoch", 0): last}, self._max_epochs))
+        number = number_of(trial)
+        self._observer.finished(key(number), self._scheduler.status_of(number))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._refused = self._refused or _refused_by_disk(trial)
@@ -66,12 +61,30 @@ class ReportToObserver(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._refused = self._refused or _refused_by_disk(trial)
         self._tell_shortage(trial, is_retried=False)
-        self._observer.finished(trial.trial_id, "failed")
+        self._observer.finished(key(number_of(trial)), "failed")
 
     def _tell_shortage(self, trial: Any, is_retried: bool) -> None:
-        place = self._scheduler.ran_out.get(trial.trial_id)
-        if place and trial.trial_id in self._started:
-            self._observer.noticed(trial.trial_id, what_follows(place, is_retried))
+        number = number_of(trial)
+        place = self._scheduler.ran_out.get(number)
+        if place and number in self._started:
+            self._observer.noticed(key(number), what_follows(place, is_retried))
+
+
+class DeleteEnded(Callback):  # type: ignore[misc]
+    """Checkpoints of trials that ended, once the journal says that they did; a large network's would fill the disk."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._ended: list[int] = []
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended.append(number_of(trial))
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self._ended:
+            self._journal.write()
+        while self._ended:
+            Checkpoints(self._journal.folder, key(self._ended.pop())).delete()
 
 
 def _refused_by_disk(trial: Any) -> OSError | None:
@@ -87,17 +100,3 @@ def last_failure(trial: Any) -> str:
     if not trial.error_file:
         return ""
     return Path(trial.error_file).read_text(encoding="utf-8", errors="replace").rpartition("Failure # ")[2].strip()
-
-
-def trial_number(trial: Any) -> int:
-    """In the order of suggestion, from 1; Ray Tune keeps it at the head of the experiment tag."""
-    return int(trial.experiment_tag.split("_", 1)[0])
-
-
-def status_of(trial: Any, epochs: dict[int, dict[str, Any]], max_epochs: int) -> str:
-    """finished (all its epochs), stopped (by ASHA or the end of the budget), diverged or failed."""
-    if trial.status == "ERROR":
-        return "failed"
-    if any(not math.isfinite(metrics.get("train/loss", 0.0)) for metrics in epochs.values()):
-        return "diverged"
-    return "finished" if max(epochs, default=0) >= max_epochs else "stopped"

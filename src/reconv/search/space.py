@@ -1,4 +1,4 @@
-"""params.yaml's search space -> Ray Tune's, and a trial's values back."""
+"""params.yaml's search space -> Ray Tune's, and a trial's number and values back."""
 
 import json
 from typing import Any
@@ -8,6 +8,7 @@ from reconv.params import NetworkParams, RecipeParams
 
 _PLAIN = (bool, int, float, str, type(None))
 _JSON = "json:"
+_NUMBER = "trial"
 
 
 def to_tune(space: Space) -> dict[str, Any]:
@@ -28,9 +29,28 @@ def to_tune(space: Space) -> dict[str, Any]:
     return domains
 
 
+def numbered(number: int, suggested: dict[str, Any]) -> dict[str, Any]:
+    """The config of trial `number`: in the order of suggestion, from 1."""
+    return {_NUMBER: number, **suggested}
+
+
+def number_of(trial: Any) -> int:
+    """Of one of Ray Tune's trials."""
+    return int(trial.config[_NUMBER])
+
+
+def key_of(config: dict[str, Any]) -> str:
+    """What an observer and a checkpoint's name know the trial by."""
+    return key(config[_NUMBER])
+
+
+def key(number: int) -> str:
+    return f"trial-{number:02d}"
+
+
 def from_tune(config: dict[str, Any]) -> dict[str, Any]:
     """A trial's config as values of params.yaml."""
-    return {name: _decode(value) for name, value in config.items()}
+    return {name: _decode(value) for name, value in config.items() if name != _NUMBER}
 
 
 def default_point(space: Space, recipe: RecipeParams, network: NetworkParams) -> dict[str, Any] | None:

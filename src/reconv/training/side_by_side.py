@@ -17,6 +17,7 @@ from typing import Any
 from reconv.data.arrays import PreparedData
 from reconv.errors import MemoryShortError, TrainingError
 from reconv.files import REFUSED_BY_DISK, AnyPath, read_json, write_bytes, write_json
+from reconv.training.checkpoints import curve
 from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.group import Group, train_in_group
@@ -24,7 +25,7 @@ from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
 from reconv.training.sharing import with_shared_gpus
 from reconv.training.shortage import Shortage, Shortages, as_task_options, what_follows
-from reconv.training.worker import Begins, Message, Noticed, Refused, curve, train_and_report
+from reconv.training.worker import Begins, Message, Noticed, Refused, train_and_report
 
 _MAX_LOST_WORKERS = 5  # of one training: what kills more of them is the training itself
 

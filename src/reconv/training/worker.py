@@ -15,7 +15,7 @@ from typing import Any
 
 from reconv.data.ranks import ALONE, Rank
 from reconv.errors import MemoryShortError, ReconvError
-from reconv.files import AnyPath, read_json, write_json
+from reconv.files import AnyPath
 from reconv.training.checkpoints import Checkpoints
 from reconv.training.delivery import Delivery
 from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, TrainingJob
@@ -102,10 +102,7 @@ def train(
         if not rank.is_first:
             return
         if math.isfinite(result.train_loss):
-            # The curve goes first: where a checkpoint is, every epoch before it stands in the curve.
-            row = {"epoch": result.epoch, **result.as_metrics()}
-            write_json(_curve_file(state, key), [*(r for r in curve(state, key) if r["epoch"] < result.epoch), row])
-            checkpoints.save(result.epoch, save)
+            checkpoints.save(result, save)
         report(result)
 
     end: Message
@@ -123,13 +120,3 @@ def train(
 def this_process() -> str:
     """For people: where a training runs."""
     return f"{socket.gethostname()}, process {os.getpid()}"
-
-
-def curve(state: AnyPath, key: str) -> list[dict[str, float]]:
-    """A row per epoch that was reported: `epoch` and the metrics by name."""
-    path = _curve_file(state, key)
-    return read_json(path) if path.exists() else []
-
-
-def _curve_file(state: AnyPath, key: str) -> AnyPath:
-    return state / f"{key}.curve.json"
