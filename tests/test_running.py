@@ -40,14 +40,15 @@ def wait_for(text: str, file: Path) -> str:
         time.sleep(0.05)
 
 
-def test_a_stage_ends_with_its_dvc_and_the_next_one_waits_for_that(folder: Path) -> None:
+@pytest.mark.parametrize("before", ["", "trap '' INT; "], ids=["", "in the background"])  # as cron and nohup do
+def test_a_stage_ends_with_its_dvc_and_the_next_one_waits_for_that(folder: Path, before: str) -> None:
     (folder / "stage.py").write_text(STAGE)
     command = f"{sys.executable} stage.py 100; true"  # the shell stays between dvc and the stage
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"search": {"cmd": command}}}))
     subprocess.run(["dvc", "init", "--quiet", "--no-scm"], env=environment(), check=True)
     said = folder / "said.txt"
     with said.open("w") as output:
-        dvc = subprocess.Popen(["dvc", "repro"], env=environment(), stdout=output, stderr=output)
+        dvc = subprocess.Popen(["sh", "-c", f"{before}exec dvc repro"], env=environment(), stdout=output, stderr=output)
     pid = int(wait_for("runs as", said).split()[-1])
 
     dvc.kill()

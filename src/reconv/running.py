@@ -18,6 +18,8 @@ from reconv.errors import UnavailableError
 from reconv.places import LOCKS
 
 _LOOK_SECONDS = 1.0
+# Of no meaning to the libraries; Ctrl-C's own is ignored in what a script or cron runs in the background.
+_SIGNAL = signal.SIGUSR1
 _END_SECONDS = 60.0  # to bring the records to MLflow and to leave Ray
 _WAIT_SECONDS = 90.0
 
@@ -59,9 +61,11 @@ def _lock(file: TextIO, name: str, say: Callable[[str], None], wait_seconds: flo
 
 
 def end_with_dvc(say: Callable[[str], None]) -> None:
-    """Interrupt this process as Ctrl-C does when the `dvc` that started it is gone; nothing if none did."""
+    """Interrupt this process as Ctrl-C does when the `dvc` that started it is gone; nothing if none did. For the main
+    thread."""
     dvc = _dvc()
     if dvc is not None:
+        signal.signal(_SIGNAL, signal.default_int_handler)
         Thread(target=_interrupt_after, args=(dvc, say), name="end with dvc", daemon=True).start()
 
 
@@ -83,9 +87,9 @@ def _interrupt_after(dvc: psutil.Process, say: Callable[[str], None]) -> None:
         time.sleep(_LOOK_SECONDS)
     with suppress(OSError, ValueError):  # the terminal may be gone as well
         say("the dvc that started this stage is gone: it ends as well.")
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), _SIGNAL)
     time.sleep(_END_SECONDS)
-    os._exit(1)  # in something that does not end, or Ctrl-C is ignored, as by a shell's background job
+    os._exit(1)  # in something that does not end
 
 
 def _is_alive(process: psutil.Process) -> bool:
