@@ -45,7 +45,8 @@ ALLOWED: dict[str, set[str]] = {
     "serving": BASE | {"models"},
     "cluster_decoding": BASE | {"data", "training.cluster"},
     "submission": BASE | {"tracking"},
-    "stage": BASE | {"console", "running", "tracking", "training.cluster", "training.observer", "training_logs"},
+    "stage": BASE
+    | {"console", "running", "tracking", "training.cluster", "training.head", "training.observer", "training_logs"},
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
@@ -82,6 +83,7 @@ PLUMBING = {
     "training.job",
     "training.observer",
     "training.cluster",
+    "training.head",
     "training.delivery",
     "training.nodes",
     "training.energy",

@@ -23,6 +23,7 @@ from reconv.tracking.opening import open_stage_run
 from reconv.tracking.record import StageRun
 from reconv.tracking.server import check_tracking
 from reconv.training.cluster import Session
+from reconv.training.head import watch_head
 from reconv.training.observer import Observer, Observers
 from reconv.training_logs import TrainingLogs
 
@@ -81,6 +82,8 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             left_open = ExitStack()
             with run_alone(log, console.say), ExitStack() as opened:
                 session = opened.enter_context(open_session(params))
+                if session is not None and session.head:
+                    watch_head(session.head, console.say)
                 with open_stage_run(params, name, model, console.say) as run:
                     yield Stage(log, params, console, run, session)
                     write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})

@@ -181,8 +181,10 @@ def _kill_dvc(attempt: Attempt) -> None:
 
 def _kill_head(attempt: Attempt) -> None:
     """Which is lost with its nodes; the stage has to notice, and not to hang."""
+    before = len(attempt.output())
     attempt.cluster.stop()
     assert attempt.process.wait(timeout=_NEVER_SECONDS) != 0
+    assert "does not answer. If it is gone, Ray ends this stage" in attempt.output()[before:]
     attempt.cluster.start()
     attempt.start()
 

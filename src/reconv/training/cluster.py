@@ -56,6 +56,8 @@ class Session:
     gpu_share_is_measured: bool = False
     """There are GPUs and resources.gpus_per_trial is auto: until `sharing` has measured, a training has a whole one."""
     is_local: bool = True
+    head: str = ""
+    """HOST:PORT of the cluster's; empty for this machine alone."""
     shares_files: bool = True
     """Every node sees this folder."""
     object_store_bytes: float = 0.0
@@ -162,6 +164,7 @@ def _connected_session(resources: ResourcesParams, num_trainings: int | None, is
         memory_per_training=memory,
         gpu_share_is_measured=num_gpus > 0 and resources.gpus_per_trial == "auto",
         is_local=is_local,
+        head="" if is_local else ray.get_runtime_context().gcs_address,
         shares_files=is_local or _shares_files(resources),
         object_store_bytes=min(node["Resources"].get("object_store_memory", 0.0) for node in nodes_alive()),
         storage=resources.storage,
