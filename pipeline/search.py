@@ -4,7 +4,7 @@ import sys
 
 from reconv.console import SearchProgress
 from reconv.data.arrays import PreparedData
-from reconv.files import clear_dir, write_csv, write_yaml
+from reconv.files import write_csv, write_yaml
 from reconv.places import search_dir
 from reconv.search.search import search
 from reconv.stage import stage
@@ -33,4 +33,3 @@ if __name__ == "__main__":
             f"{outcome.best['validation_accuracy']:.1%} (trial {outcome.best['trial']:02d}) · logs in "
             f"{this.training_logs}"
         )
-        clear_dir(state)

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 from reconv.console import StudyProgress
 from reconv.data.arrays import PreparedData
-from reconv.files import clear_dir, read_yaml
+from reconv.files import read_yaml
 from reconv.places import BASELINE, CNN, STUDY, search_dir
 from reconv.stage import stage
 from reconv.study.plan import num_trainings, plan
@@ -29,7 +29,6 @@ if __name__ == "__main__":
             state = this.resumable_dir([data.manifest.digest, weights, *map(repr, jobs.items())])
             progress = StudyProgress(this.console, len(jobs), sum(job.epochs for job in jobs.values()))
             outcome = study(jobs, params, data, state, this.session, this.observers(progress))
-            clear_dir(state)
         write_study(outcome, STUDY)
         log_study(this.run, outcome.study, STUDY)
         if outcome.study.enabled:

@@ -4,7 +4,7 @@ import sys
 
 from reconv.console import TrainProgress
 from reconv.data.arrays import PreparedData
-from reconv.files import clear_dir, read_yaml
+from reconv.files import read_yaml
 from reconv.places import search_dir, train_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
@@ -35,4 +35,3 @@ if __name__ == "__main__":
             f"{cost.images_per_second:,.0f} images/s each · {cost.precision} on {cost.device} · logs in "
             f"{this.training_logs}"
         )
-        clear_dir(state)

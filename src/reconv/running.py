@@ -18,8 +18,8 @@ from reconv.errors import UnavailableError
 from reconv.places import LOCKS
 
 _LOOK_SECONDS = 1.0
-# Of no meaning to the libraries; Ctrl-C's own is ignored in what a script or cron runs in the background.
-_SIGNAL = signal.SIGUSR1
+# Ctrl-C's own is ignored in what a script or cron runs in the background, and SIGUSR1 is Ray Tune's.
+_SIGNAL = signal.SIGUSR2
 _END_SECONDS = 60.0  # to bring the records to MLflow and to leave Ray
 _WAIT_SECONDS = 90.0
 

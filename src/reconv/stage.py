@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import psutil
 
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
-from reconv.files import REFUSED_BY_DISK, AnyPath, write_json
+from reconv.files import REFUSED_BY_DISK, AnyPath, clear_dir, write_json
 from reconv.params import Params, load_params
 from reconv.places import LOGS, RESULTS
 from reconv.resuming import resumable_dir
@@ -41,6 +41,7 @@ class Stage:
     console: Console
     run: StageRun
     maybe_session: Session | None
+    resumable_dirs: list[AnyPath] = field(default_factory=list)
 
     @property
     def session(self) -> Session:
@@ -49,8 +50,11 @@ class Stage:
         return self.maybe_session
 
     def resumable_dir(self, fingerprint: Any) -> AnyPath:
-        """Where this stage keeps what an interruption leaves: in this folder, or where a cluster's nodes reach it."""
-        return resumable_dir(self.name, fingerprint, None if self.session.is_local else self.session.storage)
+        """Where this stage keeps what an interruption leaves, until it has succeeded: in this folder, or where a
+        cluster's nodes reach it."""
+        state = resumable_dir(self.name, fingerprint, None if self.session.is_local else self.session.storage)
+        self.resumable_dirs.append(state)
+        return state
 
     @property
     def training_logs(self) -> Path:
@@ -80,15 +84,21 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             params = load_params()
             check_tracking(params.resources)
             left_open = ExitStack()
+            # In the order in which it is closed nothing is done before what may still fail: a lost cluster ends this
+            # process without a word, and the next one finds the same MLflow run and all that was kept.
             with run_alone(log, console.say), ExitStack() as opened:
                 session = opened.enter_context(open_session(params))
                 if session is not None and session.head:
                     watch_head(session.head, console.say)
                 with open_stage_run(params, name, model, console.say) as run:
-                    yield Stage(log, params, console, run, session)
+                    this = Stage(log, params, console, run, session)
+                    yield this
                     write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})
-                if session is not None and session.end_with_process():
-                    left_open = opened.pop_all()
+                    if session is not None and session.end_with_process():
+                        left_open = opened.pop_all()
+                    opened.close()
+                for state in this.resumable_dirs:
+                    clear_dir(state)
         except ReconvError as error:
             console.say(f"stopped: {error}")
             _leave(1)

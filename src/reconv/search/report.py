@@ -21,6 +21,7 @@ class ReportToObserver(Callback):  # type: ignore[misc]
     def __init__(self, observer: Observer, scheduler: BudgetedASHA) -> None:
         self._observer = observer
         self._scheduler = scheduler
+        self._told = {(number, epoch) for number, epochs in scheduler.history.items() for epoch in epochs}
         self._refused: OSError | None = None
         self._started: set[int] = set()
         self._beginning: set[int] = set()  # trials whose worker has reported no epoch of its own yet
@@ -35,15 +36,18 @@ class ReportToObserver(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        number = number_of(trial)
+        number, epoch = number_of(trial), result["epoch"]
+        if result.get(KEPT) and (number, epoch) in self._told:
+            return
+        self._told.add((number, epoch))
         if number in self._beginning and not result.get(KEPT):
             self._beginning.remove(number)
             worker = f"{result['hostname']}, process {result['pid']}"
             for what in result.get(NOTICED, ()):
                 self._observer.noticed(key(number), what)
-            self._observer.begins(key(number), result["epoch"] - 1, worker)
+            self._observer.begins(key(number), epoch - 1, worker)
         metrics = {name: value for name, value in result.items() if "/" in name}
-        self._observer.epoch(key(number), result["epoch"], metrics)
+        self._observer.epoch(key(number), epoch, metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = number_of(trial)

@@ -51,7 +51,7 @@ def search(
     """Spend search.budget_epochs on `model`; an interrupted search in `state` goes on.
 
     Raises:
-        TrainingError: several trials in a row failed.
+        TrainingError: several trials in a row failed, or Ray Tune ended before the budget was spent.
     """
     os.environ.update(
         RAY_CHDIR_TO_TRIAL_DIR="0",
@@ -77,6 +77,11 @@ def search(
     if scheduler.has_failed or not scheduler.history:
         raise TrainingError(
             f"{scheduler.failures_in_a_row} trials in a row failed, the last with: {searched.last_reason}"
+        )
+    if scheduler.spent_epochs < params.search.budget_epochs:
+        raise TrainingError(
+            f"Ray Tune ended the search after {scheduler.spent_epochs} of {params.search.budget_epochs} epochs, as it "
+            "does when it is sent SIGUSR1: run the same command to go on."
         )
     table = _table(searched, session.gpus_per_training or cpus)
     return SearchOutcome(

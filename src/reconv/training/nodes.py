@@ -27,7 +27,8 @@ class Node:
 
 
 def check_nodes(state: Path) -> bool:
-    """Ask every node of the cluster that this process is connected to; whether all of them see the folder `state`.
+    """Ask every node of the cluster that this process is connected to; whether all of them see the folder `state`. A
+    node that is lost meanwhile is left out.
 
     Raises:
         UnavailableError: a node does not answer, or has other versions than this machine.
@@ -107,10 +108,13 @@ def _ask(mark: Path) -> list[Node]:
     if missing:
         names = ", ".join(sorted(asked[one]["NodeManagerAddress"] for one in missing))
         raise UnavailableError(f"nodes of the Ray cluster do not answer within {_ANSWER_SECONDS} s: {names}.")
-    try:
-        nodes: list[Node] = ray.get(answered)
-    except ray.exceptions.RayError as error:
-        raise UnavailableError(f"a node of the Ray cluster cannot run reconv: {_last_line(error)}") from None
+    nodes: list[Node] = []
+    for one in answered:
+        try:
+            nodes.append(ray.get(one))
+        except ray.exceptions.RayError as error:
+            if asked[one]["NodeID"] in {node["NodeID"] for node in nodes_alive()}:
+                raise UnavailableError(f"a node of the Ray cluster cannot run reconv: {_last_line(error)}") from None
     return nodes
 
 

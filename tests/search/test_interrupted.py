@@ -1,0 +1,61 @@
+"""A search of several trials at once on a real Ray session, which Ctrl-C ends again and again."""
+
+import pytest
+
+from reconv.search.budget import METRIC
+from reconv.search.search import search
+from reconv.training.cluster import ray_session
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+class Interrupting:
+    """Ctrl-C after so many epochs."""
+
+    def __init__(self, after=None):
+        self.names, self.epochs, self.begun, self.known, self._after = {}, {}, {}, {}, after
+
+    def started(self, key, name, values):
+        self.names[key] = name
+
+    def begins(self, key, after_epoch, worker):
+        self.begun.setdefault(key, []).append(after_epoch)
+
+    def finished(self, key, status): ...
+
+    def resumed(self, history, ended):
+        self.known = {key: dict(epochs) for key, epochs in history.items()}
+        assert ended <= history.keys()
+
+    def epoch(self, key, epoch, metrics):
+        self.epochs.setdefault(key, []).append((epoch, metrics[METRIC]))
+        if sum(map(len, self.epochs.values())) == self._after:
+            raise KeyboardInterrupt
+
+
+def test_a_search_of_several_trials_at_once_goes_on_after_each_interruption(make_params, prepared, tmp_path):
+    params = make_params({"search.budget_epochs": 24, "search.max_epochs": 4})
+    seen, names = {}, {}
+    for after in (1, 4, 6, None):
+        recorder = Interrupting(after)
+        try:
+            with ray_session(params.resources) as session:
+                outcome = search("cnn", params, prepared, tmp_path / "state", session, recorder)
+        except KeyboardInterrupt:
+            assert after
+        assert {(key, epoch) for key, epochs in recorder.known.items() for epoch in epochs} <= seen.keys()
+        assert all(
+            recorder.known[key].keys() >= set(range(1, first[0] + 1))
+            for key, first in recorder.begun.items()
+            if first[0]
+        )
+        for key, curve in recorder.epochs.items():
+            for epoch, accuracy in curve:
+                assert seen.setdefault((key, epoch), accuracy) == accuracy
+        names |= recorder.names
+
+    assert outcome.budget.spent_epochs == len(seen) == 24
+    assert outcome.best["validation_accuracy"] == max(seen.values())
+    told = {key: sum(name == key for name, _ in seen) for key in names}
+    assert told == {f"trial-{row.trial:02d}": row.epochs for row in outcome.trials.itertuples()}
+    assert len(list((tmp_path / "state").glob("*.ckpt"))) <= 4 * session.room  # none of trials that ended long ago
