@@ -1,7 +1,11 @@
 """A search of several trials at once on a real Ray session, which Ctrl-C ends again and again."""
 
+import os
+import signal
+
 import pytest
 
+from reconv.errors import TrainingError
 from reconv.search.budget import METRIC
 from reconv.search.search import search
 from reconv.training.cluster import ray_session
@@ -59,3 +63,18 @@ def test_a_search_of_several_trials_at_once_goes_on_after_each_interruption(make
     told = {key: sum(name == key for name, _ in seen) for key in names}
     assert told == {f"trial-{row.trial:02d}": row.epochs for row in outcome.trials.itertuples()}
     assert len(list((tmp_path / "state").glob("*.ckpt"))) <= 4 * session.room  # none of trials that ended long ago
+
+
+def test_a_search_that_ray_tune_is_told_to_end_is_no_result(make_params, prepared, tmp_path):
+    class Signalling(Interrupting):
+        def epoch(self, key, epoch, metrics):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    params = make_params({"search.budget_epochs": 12})
+    with ray_session(params.resources) as session:
+        with pytest.raises(
+            TrainingError, match=r"ended the search after \d+ of 12 epochs, as it does when it is sent SIG"
+        ):
+            search("cnn", params, prepared, tmp_path / "state", session, Signalling())
+        outcome = search("cnn", params, prepared, tmp_path / "state", session, Interrupting())
+    assert outcome.budget.spent_epochs == 12

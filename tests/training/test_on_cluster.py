@@ -20,6 +20,7 @@ from reconv.errors import UnavailableError
 from reconv.params import Params
 from reconv.resuming import resumable_dir
 from reconv.search.search import search
+from reconv.training import nodes
 from reconv.training.cluster import Session, ray_session
 from reconv.training.delivery import InObjectStore, InStorage, deliver
 from reconv.training.job import jobs_for
@@ -98,6 +99,16 @@ def open_session(params: Params, address: str, monkeypatch: pytest.MonkeyPatch) 
 def test_a_node_that_sees_no_files_needs_a_storage(open_session: OpenSession) -> None:
     with pytest.raises(UnavailableError, match=r"not every node .* sees .*resources\.storage"), open_session(None):
         pass
+
+
+def test_a_node_that_is_lost_while_it_is_asked_is_left_out(
+    open_session: OpenSession, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_session(storage):
+        alive = nodes.nodes_alive()
+        listed = iter([[*alive, {**alive[0], "NodeID": "1" * 56}]])
+        monkeypatch.setattr(nodes, "nodes_alive", lambda: next(listed, alive))
+        assert not nodes.check_nodes(tmp_path)
 
 
 def test_final_trainings_come_out_as_on_this_machine(
