@@ -186,8 +186,9 @@ def _kill_head(attempt: Attempt) -> None:
     attempt.cluster.stop()
     code, took = attempt.process.wait(timeout=_NEVER_SECONDS), time.monotonic() - began
     attempt.cluster.start()
-    assert code != 0
-    if took > _SAID_SECONDS:  # and it was not just leaving the cluster
+    if code == 0:  # it was just leaving the cluster
+        return
+    if took > _SAID_SECONDS:
         assert "does not answer. If it is gone, Ray ends this stage" in attempt.output()[before:]
     attempt.start()
 
