@@ -4,9 +4,9 @@ The trials sleep instead of training, since the nodes share two cores, and repor
 ones do; trials, searcher, scheduler, saved state and MLflow's records are the pipeline's own.
 
 - Efficiency: 32 trials of four seconds on one, two and four nodes of one core, against the seconds that they sleep.
-- Bookkeeping: 1,000 trials of one second on 64 declared CPUs, as in Ray Tune's own published scalability test.
-  Both are counted from the moment when as many trials have ended as run at once, since two cores take a minute to start
-  64 workers.
+- Bookkeeping: 1,000 trials of one second on 16 declared CPUs, as in Ray Tune's own published scalability test (14 %
+  above the ideal, without a searcher and without MLflow), and on 64.
+  Both are counted from the moment when every worker has started, for which two cores take minutes where there are 64.
 - A node that is killed under a training: until its first epoch on another is reported.
 """
 
@@ -52,26 +52,35 @@ def measure(effort: Effort) -> list[Row]:
         rows = []
         for nodes in (1, 2, 4):
             few = (32, 4.0) if full else (8, 0.2)
-            values = [_of_ideal(data, [1.0] * nodes, *few) for _ in range(repeats)]
+            values = [100 * _of_ideal(data, [1.0] * nodes, *few) for _ in range(repeats)]
             rows.append(Row(f"efficiency on {nodes} nodes", "%", OURS, values, bar=">= 90 %"))
-        many = (1000, 1.0, 64) if full else (16, 0.2, 2)
-        above = [100 * (100 / _of_ideal(data, [float(many[2])], *many[:2]) - 1) for _ in range(repeats)]
-        what = f"{many[0]:,} trials of {many[1]:g} s on {many[2]} CPUs, above the ideal"
-        rows.append(Row(what, "%", OURS, above, bar="<= 15 %"))
+        for num_trials, seconds, cpus in ((1000, 1.0, 16), (1000, 1.0, 64)) if full else ((16, 0.2, 2),):
+            started_meanwhile = 10 * cpus
+            above = [
+                100 * (1 / _of_ideal(data, [float(cpus)], num_trials + started_meanwhile, seconds) - 1)
+                for _ in range(repeats)
+            ]
+            what = f"{num_trials:,} trials of {seconds:g} s on {cpus} CPUs, above the ideal"
+            rows.append(Row(what, "%", OURS, above, bar="<= 15 %"))
         lost = [_seconds_after_a_loss(data) for _ in range(3 if full else 1)]
         rows.append(Row("a node is killed, until its training trains again", "s", OURS, lost, bar="<= 30 s"))
     return rows
 
 
 class Clock:
-    """An observer that notes when epochs end."""
+    """An observer that notes when epochs end, and how many had when the last worker started."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.before_all = 0
+        self._workers: set[str] = set()
 
     def started(self, key: str, name: str, values: Mapping[str, Any]) -> None: ...
 
-    def begins(self, key: str, after_epoch: int, worker: str) -> None: ...
+    def begins(self, key: str, after_epoch: int, worker: str) -> None:
+        if worker not in self._workers:
+            self._workers.add(worker)
+            self.before_all = len(self.ends)
 
     def noticed(self, key: str, what: str) -> None: ...
 
@@ -97,7 +106,7 @@ def trial_that_sleeps(config: dict[str, Any], settings: TrialSettings) -> None:
 
 
 def _of_ideal(data: PreparedData, cpus_of_nodes: list[float], num_trials: int, seconds: float) -> float:
-    """Per cent, from the moment when so many trials have ended as run at once."""
+    """Ideal time / time, from the first trial of the last worker on."""
     params = _changed(search={"budget_epochs": num_trials, "max_epochs": 1, "grace_epochs": 1})
     room = round(sum(cpus_of_nodes))
     os.environ[_SECONDS] = str(seconds)
@@ -113,14 +122,10 @@ def _of_ideal(data: PreparedData, cpus_of_nodes: list[float], num_trials: int, s
         assert session.room == room
         search_module.search("cnn", params, data, Path(state), session, Observers(clock, run))
     assert len(clock.ends) == num_trials
-    took = clock.ends[-1] - clock.ends[room - 1]
-    share = (num_trials - room) / room * seconds / took
-    print(
-        f"  {num_trials} trials on {room} CPUs: {share:.1%} of ideal",
-        file=sys.stderr,
-        flush=True,
-    )
-    return 100 * share
+    counted = num_trials - clock.before_all - 1
+    share = counted / room * seconds / (clock.ends[-1] - clock.ends[clock.before_all])
+    print(f"  {counted} trials on {room} CPUs: {share:.1%} of ideal", file=sys.stderr, flush=True)
+    return share
 
 
 def _seconds_after_a_loss(data: PreparedData) -> float:

@@ -56,6 +56,8 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         self.budget_epochs = budget_epochs
         self.history: dict[int, dict[int, dict[str, float]]] = {}
         """Trial -> epoch -> metrics that it reported."""
+        self.spent_epochs = 0
+        """How many of them there are."""
         self.running: set[int] = set()
         self.failed: set[int] = set()
         self.failures_in_a_row = 0
@@ -66,10 +68,6 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         self._shortage_of = shortage_of
         self._record = record
         self._decisions: dict[tuple[int, int], str] = {}
-
-    @property
-    def spent_epochs(self) -> int:
-        return sum(len(epochs) for epochs in self.history.values())
 
     @property
     def has_free_epoch(self) -> bool:
@@ -95,6 +93,7 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
             return self._decisions[number, epoch]
         self.failures_in_a_row = 0
         self.history.setdefault(number, {})[epoch] = dict(metrics)
+        self.spent_epochs += 1
         decision: str = super().on_trial_result(None, _Known(number), {**metrics, "epoch": epoch})
         others = len(self.running - {number})
         if self.spent_epochs + others >= self.budget_epochs or _is_diverged(metrics):
