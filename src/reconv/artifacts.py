@@ -256,6 +256,8 @@ class Verdict(Artifact):
     power: float
     probability_of_cnn: float
     """That a CNN trained once more beats a feed-forward network trained once more, on as many test images."""
+    p_value: float
+    """Two-sided, of no difference."""
     mcnemar: McNemar
     classes: tuple[ClassDifference, ...]
     """Those with test images."""
@@ -377,6 +379,36 @@ class Explanation(Artifact):
         }
 
 
+class Contest(Artifact):
+    """A candidate against the champion on the same test images, of which none was trained on."""
+
+    champion: str
+    """Its version."""
+    number: int
+    """Of the comparisons on this test set, from 1."""
+    level: float
+    """The largest p value that promotes."""
+    num_images: int
+    accuracy: float
+    champion_accuracy: float
+    only_candidate: int
+    """Images that only the candidate gets right."""
+    only_champion: int
+    p_value: float
+    detectable_difference: float
+    """The true difference that this comparison would have found with probability 0.8."""
+    detectable_at_first: float
+    """The one that a first comparison on this test set would have."""
+    fresh_test_due: bool
+
+
+class Decision(Artifact):
+    """Of the gate."""
+
+    alias: Literal["champion", "challenger"]
+    reason: str
+
+
 class Registration(Artifact):
     """results/register.json: what became of the winner."""
 
@@ -387,3 +419,7 @@ class Registration(Artifact):
     seed: int
     run_id: str
     reason: str
+    contest: Contest | None
+    """None where there was no champion that takes these images."""
+    replaced: int | None
+    """Version of the champion before, if it is another one."""

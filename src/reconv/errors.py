@@ -39,5 +39,9 @@ class DeviceMemoryShortError(MemoryShortError):
     """It did not fit into what its GPU's had left."""
 
 
+class RegistryError(ReconvError):
+    """The registered model has no such version or champion, or it cannot be fetched."""
+
+
 class SubmissionError(ReconvError):
     """A job could not be sent to a cluster, or its outputs could not be brought home."""

@@ -209,6 +209,8 @@ class ReportParams(Section):
 
 
 class RegisterParams(Section):
+    false_promotion: Annotated[Number, Field(gt=0, le=0.5)]
+    fresh_test_after: PositiveInt
     name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
 
 

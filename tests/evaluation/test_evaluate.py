@@ -9,10 +9,11 @@ from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.evaluation import evaluate as module
 from reconv.evaluation.calibration import fit_temperature
-from reconv.evaluation.evaluate import Evaluation, confusion_rows, evaluate, predict_logits
+from reconv.evaluation.evaluate import Evaluation, confusion_rows, evaluate
 from reconv.files import write_bytes, write_json
 from reconv.models.classifier import load_classifier, new_classifier, weights_as_bytes
 from reconv.params import Params
+from reconv.serving.logits import predict_logits
 
 COST = TrainingCost(
     device_seconds=(2.0, 4.0), energy=None, wall_seconds=5.0, images_per_second=100.0, device="cpu", precision="32-true"

@@ -43,6 +43,7 @@ def verdict(make_budget: Callable[..., Budget]) -> Verdict:
         difference=0.056,
         difference_interval=Interval(low=0.04, high=0.07),
         confidence=0.95,
+        p_value=1e-12,
         mcnemar=McNemar(only_cnn=70, only_feedforward=14, p_value=1e-9),
         detectable_difference=0.012,
         power=0.8,

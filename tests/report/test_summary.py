@@ -7,7 +7,15 @@ from reconv.report.summary import half_width, summary
 @pytest.fixture
 def registration() -> Registration:
     return Registration(
-        name="flowers", version=3, alias="champion", model="cnn", seed=0, run_id="abc", reason="its interval excludes 0"
+        name="flowers",
+        version=3,
+        alias="champion",
+        model="cnn",
+        seed=0,
+        run_id="abc",
+        reason="its interval excludes 0",
+        contest=None,
+        replaced=None,
     )
 
 

@@ -58,6 +58,7 @@ def compare(
         detectable_difference=detectable,
         power=_POWER,
         probability_of_cnn=bootstrap.probability_of_first,
+        p_value=error.p_value(difference),
         mcnemar=mcnemar(correct[CNN], correct[BASELINE]),
         classes=classes,
         audit=lines,

@@ -13,14 +13,14 @@ import torch
 
 from reconv.artifacts import Metrics, TrainingCost
 from reconv.data.arrays import PreparedData, Split
-from reconv.data.batches import EvaluationBatches, Resident
 from reconv.evaluation.calibration import expected_calibration_error, fit_temperature, reliability
 from reconv.evaluation.cost import count_multiply_adds, latency_ms
 from reconv.evaluation.label_errors import label_errors
 from reconv.evaluation.metrics import Logits, accuracy_per_class, is_correct, negative_log_likelihood, score
-from reconv.models.classifier import ImageClassifier, load_classifier
+from reconv.models.classifier import load_classifier
 from reconv.models.size import count_parameters
 from reconv.params import EvaluateParams
+from reconv.serving.logits import predict_logits
 from reconv.training.energy import metered
 from reconv.training.precision import best_device
 
@@ -100,15 +100,6 @@ def _suspects(data: PreparedData, validation_SNK: list[Logits], test_SNK: list[L
         names[chosen] = data.names(split, indices[chosen])
     suspects.insert(2, "file", names)
     return suspects
-
-
-def predict_logits(classifier: ImageClassifier, split: Split, batch_size: int, device: torch.device) -> Logits:
-    """(N, K) float32, in the order of the split."""
-    classifier = classifier.to(device).eval()
-    with torch.inference_mode():
-        batches = EvaluationBatches(Resident(split, device), batch_size, classifier.input_shape)
-        logits: Logits = torch.cat([classifier(images).cpu() for images, _ in batches]).numpy()
-    return logits
 
 
 def _table(seed: int, test: Split, logits_NK: Logits) -> pd.DataFrame:

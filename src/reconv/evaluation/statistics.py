@@ -28,6 +28,10 @@ class Error:
     standard_error: float
     degrees_of_freedom: float
 
+    def p_value(self, difference: float) -> float:
+        """Two-sided, of no true difference."""
+        return float(2 * t.sf(abs(difference) / self.standard_error, self.degrees_of_freedom))
+
     def detectable(self, confidence: float, power: float) -> float:
         """The smallest true difference that an interval of `confidence` excludes 0 for with probability `power`.
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from reconv.data.arrays import PreparedData, Split
-from reconv.evaluation.evaluate import predict_logits
 from reconv.evaluation.metrics import is_correct
 from reconv.files import local_copy
 from reconv.models.classifier import ImageClassifier, classifier_of
 from reconv.models.size import count_multiply_adds_of, count_parameters_of, network_on
 from reconv.models.transfer import input_shape_of
 from reconv.params import NetworkParams, StudyParams
+from reconv.serving.logits import predict_logits
 from reconv.study.perturbations import CORRUPTIONS, SEVERITIES, corrupted, shifted
 from reconv.study.plan import BASE, POOLED, UNPOOLED, is_by_share, parse
 from reconv.training.job import TrainingJob

@@ -1,0 +1,125 @@
+"""Has a candidate earned to become champion? From who is right on which test image; no MLflow here.
+
+N images that both were tested on and neither was trained on.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom, norm
+
+from reconv.artifacts import Contest, Decision, Verdict
+from reconv.places import BASELINE, CNN
+
+_POWER = 0.8
+Correct = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One comparison on a test set: each is one more chance to be fooled by it."""
+
+    number: int
+    """Of the comparisons on this test set, from 1."""
+    false_promotion: float
+    """The chance of any false promotion, over all of them, that is accepted."""
+    fresh_test_after: int
+    """Comparisons, after which a fresh test set is due."""
+
+    @property
+    def level(self) -> float:
+        """What this comparison may spend of that chance: alpha / (k (k + 1)), which adds up to less than alpha however
+        many there are.
+
+        By the union bound the chance that any of them promotes a candidate that is not better is at most that sum,
+        whatever they have in common (Foster & Stine, "Alpha-investing", JRSS B 70, 2008, section 2, name such series
+        alpha-spending rules).
+        """
+        return self.false_promotion / (self.number * (self.number + 1))
+
+
+def contest(candidate_N: Correct, champion_N: Correct, look: Look, version: str) -> Contest:
+    """Exact one-sided McNemar test of "the candidate is right more often than the champion".
+
+    Both are fixed networks, so that only the images are random; a candidate that is retrained is another candidate.
+    """
+    only_candidate = int((candidate_N & ~champion_N).sum())
+    only_champion = int((champion_N & ~candidate_N).sum())
+    differing = only_candidate + only_champion
+    p_value = float(binom.sf(only_candidate - 1, differing, 0.5)) if differing else 1.0
+    num_images = len(candidate_N)
+    return Contest(
+        champion=version,
+        number=look.number,
+        level=look.level,
+        num_images=num_images,
+        accuracy=float(candidate_N.mean()),
+        champion_accuracy=float(champion_N.mean()),
+        only_candidate=only_candidate,
+        only_champion=only_champion,
+        p_value=p_value,
+        detectable_difference=_detectable(look.level, differing, num_images),
+        detectable_at_first=_detectable(
+            Look(1, look.false_promotion, look.fresh_test_after).level, differing, num_images
+        ),
+        fresh_test_due=look.number >= look.fresh_test_after,
+    )
+
+
+def _detectable(level: float, differing: int, num_images: int) -> float:
+    """The true difference in accuracy that a test at `level` finds with probability 0.8, given how often both differ
+    (Connor, "Sample size for testing differences in proportions for the paired-sample design", Biometrics 43, 1987;
+    with one image more, as two that never differed so far may)."""
+    share = (differing + 1) / num_images
+    return min(1.0, float(norm.isf(level) + norm.ppf(_POWER)) * math.sqrt(share / num_images))
+
+
+def decide(verdict: Verdict, look: Look, against: Contest | None) -> Decision:
+    """With a champion on the same test images the candidate has to beat it (`against`); without one the verdict has to
+    tell the candidate from the other model, at the level that this look at the test images may spend."""
+    if against is None:
+        return _first(verdict, look)
+    candidate, champion = (f"{one:.2%}" for one in (against.accuracy, against.champion_accuracy))
+    both = f"{candidate} on {against.num_images:,} test images, the champion has {champion}"
+    apart = (
+        f"right alone on {against.only_candidate:,}, wrong alone on {against.only_champion:,}; "
+        f"p {_p(against.p_value)}, asked {_p(against.level)} in comparison {against.number} on these images"
+    )
+    if against.p_value <= against.level:
+        return Decision(alias="champion", reason=f"{both}: {apart}")
+    return Decision(
+        alias="challenger",
+        reason=f"{both}: no evidence that it is better ({apart}). A true difference of "
+        f"{against.detectable_difference * 100:.1f} points would probably have shown",
+    )
+
+
+def _first(verdict: Verdict, look: Look) -> Decision:
+    if verdict.winner is None or verdict.p_value > look.level:
+        tied = "contains 0" if verdict.winner is None else f"leaves p {_p(verdict.p_value)}, asked {_p(look.level)}"
+        return Decision(
+            alias="challenger", reason=f"the interval of the difference {tied}: neither model is proven the better one"
+        )
+    other = BASELINE if verdict.winner == CNN else CNN
+    return Decision(
+        alias="champion",
+        reason=f"{verdict.winner} beats {other}: p {_p(verdict.p_value)}, asked {_p(look.level)}; there is no champion "
+        "that takes these images",
+    )
+
+
+def fresh_test_note(against: Contest) -> str:
+    """What a person should do about a worn test set; empty while there is nothing to do."""
+    if not against.fresh_test_due:
+        return ""
+    return (
+        f"{against.number} comparisons were made on these test images: to be found by now a difference has to be "
+        f"{against.detectable_difference * 100:.1f} points, at first {against.detectable_at_first * 100:.1f}. A fresh "
+        "test set is due: images that no model was trained on or compared by."
+    )
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"

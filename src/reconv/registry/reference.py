@@ -1,0 +1,95 @@
+"""What is kept of a classifier's images beside it: by which later images are known again, and are told to have drifted.
+
+N images, K classes.
+"""
+
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconv.data.arrays import PreparedData
+from reconv.data.fingerprints import fingerprints, means_and_deviation
+from reconv.data.shards import AnyImages
+from reconv.files import read_arrays, write_arrays
+from reconv.serving.bundle import REFERENCE
+
+Hashes = NDArray[np.uint64]
+_SAMPLE = 10_000
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Reference:
+    development: Hashes
+    """Of the contents of all images that it was trained or calibrated on, sorted."""
+    test: Hashes
+    """Of those that it was compared by, sorted."""
+    class_counts: NDArray[np.int64]
+    """(K,) of the training images."""
+    brightness: NDArray[np.float32]
+    """Of at most 10,000 training images, evenly spaced; 0 to 255, as the following two."""
+    contrast: NDArray[np.float32]
+    colourfulness: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    """Its calibrated confidence in its answers to at most 10,000 test images."""
+
+    @property
+    def test_digest(self) -> str:
+        return digest_of_hashes(self.test)
+
+
+def reference_of(data: PreparedData, confidence_N: NDArray[np.float64]) -> Reference:
+    """`confidence_N` of the classifier in its answers to the test images."""
+    train = data.train
+    return Reference(
+        development=np.sort(content_hashes(data.development.images)),
+        test=np.sort(content_hashes(data.test.images)),
+        class_counts=np.bincount(train.labels, minlength=data.manifest.num_classes).astype(np.int64),
+        **statistics_of(train.images, _spaced(len(train))),
+        confidence=confidence_N[_spaced(len(confidence_N))].astype(np.float32),
+    )
+
+
+def save_reference(reference: Reference, bundle: Path) -> None:
+    write_arrays(bundle / REFERENCE, {field.name: getattr(reference, field.name) for field in fields(reference)})
+
+
+def load_reference(bundle: Path) -> Reference | None:
+    """None of a classifier from before there was one. Raises DataError if it is damaged."""
+    path = bundle / REFERENCE
+    return Reference(**read_arrays(path)) if path.exists() else None
+
+
+def content_hashes(images_N: AnyImages) -> Hashes:
+    """(N,): of the pixels of each."""
+    parts = [
+        b"".join(blake2b(image.tobytes(), digest_size=8).digest() for image in images_N[at : at + _CHUNK])
+        for at in range(0, len(images_N), _CHUNK)
+    ]
+    return np.frombuffer(b"".join(parts), "<u8")
+
+
+def digest_of_hashes(hashes: Hashes) -> str:
+    """Of a set of images."""
+    return blake2b(np.sort(hashes).tobytes(), digest_size=8).hexdigest()
+
+
+def statistics_of(images_N: AnyImages, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    """brightness, contrast and colourfulness of images[rows], as the gate of `prepare` knows them."""
+    height, width, channels = images_N.shape[1:]
+    found = [fingerprints(np.asarray(images_N[rows[at : at + _CHUNK]])) for at in range(0, len(rows), _CHUNK)]
+    means_NC, deviation_N = means_and_deviation(np.concatenate(found), height * width, channels)
+    values = {
+        "brightness": means_NC.mean(axis=1),
+        "contrast": deviation_N,
+        "colourfulness": np.ptp(means_NC, axis=1),
+    }
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+def _spaced(count: int) -> NDArray[np.int64]:
+    """At most _SAMPLE of so many, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))

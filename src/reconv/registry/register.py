@@ -1,0 +1,224 @@
+"""The verdict's winner -> a version of the registered model, `champion` only if it earned it. Called by the stage
+`register`; `judge` alone says what would become of it.
+
+N test images.
+"""
+
+import importlib.metadata
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reconv.artifacts import Contest, Decision, Metrics, Registration, Verdict
+from reconv.data.arrays import PreparedData
+from reconv.data.shards import AnyImages
+from reconv.files import read_json, sha256_of_file
+from reconv.params import Params
+from reconv.places import BASELINE, CNN, seed_dir
+from reconv.registry.gate import Look, contest, decide, fresh_test_note
+from reconv.registry.ledger import look_number
+from reconv.registry.reference import Reference, content_hashes, load_reference, reference_of, save_reference
+from reconv.registry.registry import CANDIDATE, MODEL_ARTIFACT, TEST_SET, WEIGHTS_SHA256, Registry, Version
+from reconv.serving.bundle import MODEL, WEIGHTS, identity, write_bundle
+from reconv.serving.logits import Logits, scaled_probabilities
+from reconv.tracking.lineage import dvc_hashes
+from reconv.tracking.opening import git_commit
+from reconv.tracking.outcomes import test_metrics
+from reconv.tracking.record import StageRun
+
+_PACKAGE = Path(__file__).parents[1]
+SERVED_SEED = 0
+"""Chosen before any test image was seen: the best seed on the test set would look better than it is."""
+_OPPONENT = "opponent"
+_REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "torch",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the stages before have found."""
+
+    verdict: Verdict
+    metrics: dict[str, Metrics]
+    predictions: dict[str, pd.DataFrame]
+    """As `evaluate` writes them."""
+
+    @property
+    def candidate(self) -> str:
+        """The model that is registered: the winner, or the more accurate one where nobody wins."""
+        return self.verdict.winner or max(self.verdict.accuracy, key=self.verdict.accuracy.__getitem__)
+
+    def logits(self, model: str) -> Logits:
+        """(N, K) of the served seed."""
+        table = self.predictions[model]
+        of_seed = table[table["seed"] == SERVED_SEED].sort_values("image")
+        return of_seed.filter(like="logit_").to_numpy(np.float32)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's bundle, and what the gate says of it."""
+
+    model: str
+    bundle: Path
+    identity: str
+    reference: Reference
+    champion: Version | None
+    decision: Decision
+    contest: Contest | None
+
+
+@contextmanager
+def judge(outcome: Outcome, data: PreparedData, params: Params, registry: Registry) -> Iterator[Judged]:
+    """The gate's decision on the candidate, which is registered nowhere yet: the comparison is in the ledger, as its
+    outcome is seen. The bundle is gone after the block."""
+    model = outcome.candidate
+    temperature = outcome.metrics[model].temperature.seeds[SERVED_SEED]
+    logits_NK = outcome.logits(model)
+    with tempfile.TemporaryDirectory(prefix="reconv-register-") as scratch:
+        bundle = Path(scratch) / "classifier"
+        write_bundle(bundle, seed_dir(model, SERVED_SEED), temperature, data.manifest, params.data.resize)
+        reference = reference_of(data, scaled_probabilities(logits_NK, temperature).max(axis=1))
+        save_reference(reference, bundle)
+        name = identity(bundle)
+        champion = registry.champion()
+        answers_N = None if champion is None else _answers_of(champion, registry, data)
+        rival = champion.number if champion is not None and answers_N is not None else None
+        section = params.register_
+        look = Look(look_number(registry, name, rival, reference), section.false_promotion, section.fresh_test_after)
+        against = None
+        if champion is not None and answers_N is not None:
+            unseen_N = _unseen(champion, registry, data.test.images)
+            labels_N = data.test.labels[unseen_N]
+            candidate_N = logits_NK.argmax(axis=1)[unseen_N] == labels_N
+            against = contest(candidate_N, answers_N[unseen_N] == labels_N, look, str(champion.number))
+        decision = decide(outcome.verdict, look, against)
+        if champion is not None and champion.tags.get(CANDIDATE) == name:
+            decision = Decision(alias="champion", reason=f"it is version {champion.number}, the champion already")
+        yield Judged(model, bundle, name, reference, champion, decision, against)
+
+
+def _answers_of(version: Version, registry: Registry, data: PreparedData) -> NDArray[np.int64] | None:
+    """(N,) of the classes that a registered classifier gives the test images; None if it takes other images or knows
+    other classes.
+
+    Raises:
+        RegistryError: it cannot be fetched, and whoever takes its place would do so unopposed.
+    """
+    from reconv.serving.answering import Answering
+
+    answering = Answering(registry.bundle(version))
+    if answering.image_shape != data.manifest.image_shape or set(answering.class_names) != set(
+        data.manifest.class_names
+    ):
+        return None
+    number_of = {name: label for label, name in enumerate(data.manifest.class_names)}
+    labels_K = np.array([number_of[name] for name in answering.class_names])
+    answers_N: NDArray[np.int64] = labels_K[answering.logits(data.test.images).argmax(axis=1)]
+    return answers_N
+
+
+def _unseen(champion: Version, registry: Registry, images_N: AnyImages) -> NDArray[np.bool_]:
+    """(N,): those that the champion was not trained on, as it may have been on what another split tests with."""
+    reference = load_reference(registry.bundle(champion))
+    if reference is None:
+        return np.ones(len(images_N), bool)
+    unseen_N: NDArray[np.bool_] = ~np.isin(content_hashes(images_N), reference.development)
+    return unseen_N if unseen_N.any() else np.ones(len(images_N), bool)
+
+
+def register(outcome: Outcome, data: PreparedData, params: Params, run: StageRun, registry: Registry) -> Registration:
+    """Log the candidate under `run`, make it a version unless it is one already, and set its alias."""
+    with judge(outcome, data, params, registry) as judged:
+        decision, champion = judged.decision, judged.champion
+        version = registry.candidate(judged.identity) or _create(judged, outcome, run, registry)
+        # What it says and its alias are set again where an interruption left them out.
+        note = fresh_test_note(judged.contest) if judged.contest else ""
+        registry.describe(version, f"{outcome.verdict.text}\n\n{decision.alias}: {decision.reason}.\n\n{note}".rstrip())
+        if decision.alias == "champion":
+            registry.promote(version, "promoted", decision.reason)
+        elif champion is None or champion.number != version.number:
+            registry.challenge(version)
+        run.log_params({"model": judged.model, "version": version.number, "alias": decision.alias})
+        run.describe(
+            f"**{registry.name}** version {version.number} ({judged.model}, seed {SERVED_SEED}) is `{decision.alias}`: "
+            f"{decision.reason}. {note}".rstrip()
+        )
+        is_new = decision.alias == "champion" and champion is not None and champion.number != version.number
+        return Registration(
+            name=registry.name,
+            version=version.number,
+            alias=decision.alias,
+            model=judged.model,
+            seed=SERVED_SEED,
+            run_id=run.run_id,
+            reason=decision.reason,
+            contest=judged.contest,
+            replaced=champion.number if champion is not None and is_new else None,
+        )
+
+
+def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry) -> Version:
+    model, manifest_digest = judged.model, read_json(judged.bundle / "served.json")["data_digest"]
+    source = _log_model(judged, outcome, run)
+    tags = {
+        "model": model,
+        "seed": str(SERVED_SEED),
+        "git_commit": git_commit(),
+        "data_digest": manifest_digest,
+        "pipeline_run": run.parent.run_id,
+        "test_accuracy": f"{outcome.metrics[model].accuracy.seeds[SERVED_SEED]:.6f}",
+        CANDIDATE: judged.identity,
+        WEIGHTS_SHA256: sha256_of_file(judged.bundle / WEIGHTS),
+        TEST_SET: judged.reference.test_digest,
+        **_of_torchvision(judged.bundle),
+        **{f"dvc.{path}": digest for path, digest in dvc_hashes().items()},
+    }
+    if judged.contest is not None:
+        tags["reconv.contest"] = judged.contest.model_dump_json()
+    return registry.create(source, tags)
+
+
+def _of_torchvision(bundle: Path) -> dict[str, str]:
+    """Name and, if there are any, digest of the pretrained weights of the classifier; nothing for a network of our
+    own."""
+    described = read_json(bundle / MODEL)
+    found = {"network": described["network"].get("model"), "weights_sha256": described.get("weights_sha256")}
+    return {key: value for key, value in found.items() if value}
+
+
+def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> str:
+    """Under the run, with the other model beside it; its URI."""
+    import mlflow
+
+    torchvision = ["torchvision"] if _of_torchvision(judged.bundle) else []
+    with tempfile.TemporaryDirectory(prefix="reconv-register-") as scratch, mlflow.start_run(run_id=run.run_id):
+        # A copy without caches: what lies beside the sources on this machine is no part of the model.
+        code = Path(shutil.copytree(_PACKAGE, Path(scratch) / "reconv", ignore=shutil.ignore_patterns("__pycache__")))
+        info = mlflow.pyfunc.log_model(
+            name=MODEL_ARTIFACT,
+            python_model=str(code / "serving" / "pyfunc.py"),
+            artifacts={"classifier": str(judged.bundle)},
+            code_paths=[str(code)],
+            signature=False,  # pixels or files, which no schema of MLflow's can say: the model refuses what is neither
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in (*_REQUIREMENTS, *torchvision)],
+        )
+        mlflow.log_metrics(test_metrics(outcome.metrics[judged.model]), model_id=info.model_id)
+        other = BASELINE if judged.model == CNN else CNN
+        mlflow.log_artifacts(str(seed_dir(other, SERVED_SEED)), _OPPONENT)
+        return str(info.model_uri)

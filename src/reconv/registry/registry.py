@@ -1,0 +1,251 @@
+"""Versions of the registered model and who of them is champion, in MLflow's registry.
+
+The alias `champion` says who is served. Tags of the registered model keep each change of it, one tag for each, so that
+a champion can be taken back.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from reconv.errors import RegistryError
+from reconv.files import sha256_of_file
+from reconv.places import STATE
+from reconv.serving.bundle import WEIGHTS
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+CANDIDATE, WEIGHTS_SHA256, TEST_SET = "reconv.candidate", "reconv.weights_sha256", "reconv.test_set"
+"""Tags of a version."""
+MODEL_ARTIFACT, BUNDLE_ARTIFACT = "model", "artifacts/classifier"
+_CHANGE = "reconv.champion."
+_CACHE = STATE / "models"
+_MOST_CHARACTERS = 4000
+_MISSING = "RESOURCE_DOES_NOT_EXIST"
+
+Kind = Literal["promoted", "by hand", "rolled back"]
+
+
+@dataclass(frozen=True)
+class Version:
+    number: int
+    aliases: tuple[str, ...]
+    run_id: str
+    tags: Mapping[str, str]
+    description: str
+    created: float
+    """Seconds since 1970."""
+
+    @property
+    def is_champion(self) -> bool:
+        return CHAMPION in self.aliases
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of who is champion."""
+
+    version: int
+    """The champion from then on."""
+    kind: Kind
+    reason: str
+    at: str
+
+
+class Registry:
+    """Of the registered model `name`, which need not exist yet."""
+
+    def __init__(self, client: "MlflowClient", name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def versions(self) -> list[Version]:
+        """The newest first."""
+        found = {int(one.version): one for one in self._client.search_model_versions(f"name = '{self.name}'")}
+        # A search does not fill the aliases in.
+        aliases: dict[int, list[str]] = {}
+        for alias, version in (self._model().aliases if found else {}).items():
+            aliases.setdefault(int(version), []).append(alias)
+        return [_version(found[number], aliases.get(number, [])) for number in sorted(found, reverse=True)]
+
+    def version(self, wanted: str) -> Version:
+        """By its number or an alias.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        versions = self.versions()
+        for one in versions:
+            if wanted in (str(one.number), *one.aliases):
+                return one
+        known = ", ".join(f"{one.number}{''.join(f' ({alias})' for alias in one.aliases)}" for one in versions)
+        raise RegistryError(
+            f"{self.name} has no version {wanted!r}; there is {known}."
+            if versions
+            else f"no model is registered as {self.name}: `dvc repro` registers one."
+        )
+
+    def champion(self) -> Version | None:
+        return next((one for one in self.versions() if one.is_champion), None)
+
+    def candidate(self, identity: str) -> Version | None:
+        """The newest version that gives the same answers."""
+        return next((one for one in self.versions() if one.tags.get(CANDIDATE) == identity), None)
+
+    def create(self, source: str, tags: Mapping[str, str]) -> Version:
+        """A new version of what MLflow keeps at `source`, with its tags from its first moment on."""
+        import mlflow
+
+        return _version(mlflow.register_model(source, self.name, tags=dict(tags)), [])
+
+    def bundle(self, version: Version) -> Path:
+        """Its folder on this machine, fetched once.
+
+        Raises:
+            RegistryError: it cannot be had, or is not what was registered.
+        """
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        expected = version.tags.get(WEIGHTS_SHA256, "")
+        folder = _CACHE / self.name / f"{version.number}-{version.run_id[:8]}"
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:
+                try:
+                    place = self._client.get_model_version_download_uri(self.name, str(version.number))
+                    fetched = mlflow.artifacts.download_artifacts(
+                        artifact_uri=f"{place.rstrip('/')}/{BUNDLE_ARTIFACT}", dst_path=temporary
+                    )
+                except (MlflowException, OSError) as error:
+                    raise RegistryError(
+                        f"{self.name} version {version.number} cannot be fetched "
+                        f"({next(iter(str(error).splitlines()), type(error).__name__)}): if MLflow's artifacts are "
+                        "gone for good, delete that version there."
+                    ) from None
+                if expected and sha256_of_file(Path(fetched) / WEIGHTS) != expected:
+                    raise RegistryError(
+                        f"{self.name} version {version.number}: its weights are not those that were registered "
+                        f"(SHA-256 {expected[:12]}… expected)."
+                    )
+                shutil.move(fetched, folder)
+        return folder
+
+    def changes(self) -> list[Change]:
+        """Of who is champion, the first first."""
+        found = sorted((key, value) for key, value in self._tags().items() if key.startswith(_CHANGE))
+        return [Change(**json.loads(value)) for _, value in found]
+
+    def promote(self, version: Version, kind: Kind, reason: str) -> None:
+        """Make it champion; nothing if it is."""
+        before, changes = self.champion(), self.changes()
+        if before is not None and before.number == version.number:
+            return
+        if before is not None and (not changes or changes[-1].version != before.number):
+            changes.append(self._keep(len(changes) + 1, before.number, "by hand", "not by reconv, or interrupted"))
+        self._client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
+        self._keep(len(changes) + 1, version.number, kind, reason)
+
+    def _keep(self, number: int, version: int, kind: Kind, reason: str) -> Change:
+        change = Change(version, kind, reason[:_MOST_CHARACTERS], utc_now())
+        self.note(f"{_CHANGE}{number:06d}", asdict(change))
+        return change
+
+    def challenge(self, version: Version) -> None:
+        self._client.set_registered_model_alias(self.name, CHALLENGER, str(version.number))
+
+    def roll_back(self, reason: str) -> tuple[Version, Version]:
+        """Make the champion before the present one champion again; the one that was and the one that is.
+
+        Raises:
+            RegistryError: there was none.
+        """
+        before = self.champion()
+        if before is None:
+            raise RegistryError(f"{self.name} has no champion that could be taken back.")
+        stack = former_champions(self.changes(), before.number)
+        present = {one.number: one for one in self.versions()}
+        known = [number for number in stack if number in present]
+        if not known:
+            raise RegistryError(
+                f"{self.name} version {before.number} is the first champion: there is none to go back to. "
+                "`reconv promote VERSION` makes another version champion."
+            )
+        after = present[known[-1]]
+        self.promote(after, "rolled back", reason)
+        return before, after
+
+    def describe(self, version: Version, text: str) -> None:
+        self._client.update_model_version(self.name, str(version.number), text[:_MOST_CHARACTERS])
+
+    def tag(self, version: Version, key: str, value: str) -> None:
+        self._client.set_model_version_tag(self.name, str(version.number), key, value)
+
+    def note(self, key: str, value: Mapping[str, Any]) -> None:
+        """A tag of the registered model, which is made if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.set_registered_model_tag(self.name, key, json.dumps(value))
+        except MlflowException as error:
+            if error.error_code != _MISSING:
+                raise
+            self._client.create_registered_model(self.name)
+            self._client.set_registered_model_tag(self.name, key, json.dumps(value))
+
+    def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Tags of the registered model, by what follows the prefix."""
+        return {
+            key.removeprefix(prefix): json.loads(value)
+            for key, value in sorted(self._tags().items())
+            if key.startswith(prefix)
+        }
+
+    def _tags(self) -> Mapping[str, str]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(self._model().tags)
+        except MlflowException as error:
+            if error.error_code == _MISSING:
+                return {}
+            raise
+
+    def _model(self) -> Any:
+        return self._client.get_registered_model(self.name)
+
+
+def former_champions(changes: list[Change], present: int) -> list[int]:
+    """Versions that were champion before `present`, the last to go back to last: who was taken back is left out."""
+    stack: list[int] = []
+    for change in changes:
+        if change.kind == "rolled back" and change.version in stack:
+            del stack[stack.index(change.version) + 1 :]
+        elif not stack or stack[-1] != change.version:
+            stack.append(change.version)
+    if stack and stack[-1] == present:
+        stack.pop()
+    return [version for version in stack if version != present]
+
+
+def _version(found: "ModelVersion", aliases: list[str]) -> Version:
+    return Version(
+        number=int(found.version),
+        aliases=tuple(sorted(aliases)),
+        run_id=found.run_id or "",
+        tags=dict(found.tags),
+        description=found.description or "",
+        created=found.creation_timestamp / 1000,
+    )
+
+
+def utc_now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,76 @@
+"""The folder of a registered classifier: its weights, and all that is needed to answer as it did when it was evaluated.
+
+Read wherever a model is used; nothing in it is unpickled or run.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from reconv.artifacts import Artifact, Manifest
+from reconv.data.decoding import Conversion, Resize
+from reconv.errors import DataError
+from reconv.files import digest_of, read_json, sha256_of_file
+
+WEIGHTS, MODEL, SERVED = "weights.safetensors", "model.json", "served.json"
+REFERENCE = "reference.npz"
+
+
+class Served(Artifact):
+    """served.json: what becomes of images before the classifier sees them, and of its logits after."""
+
+    format_version: Literal[1] = 1
+    temperature: float
+    """By which logits are divided, so that confidence and accuracy agree (Guo et al. 2017)."""
+    image_size: int
+    channels: Literal[1, 3]
+    resize: Resize
+    source: str
+    data_digest: str
+
+    @property
+    def conversion(self) -> Conversion:
+        return Conversion(self.image_size, self.channels, self.resize)
+
+
+def write_bundle(out: Path, trained: Path, temperature: float, manifest: Manifest, resize: Resize) -> Served:
+    """The classifier in the folder `trained`, and how it is served, into the new folder `out`."""
+    size, _, channels = manifest.image_shape
+    served = Served(
+        temperature=temperature,
+        image_size=size,
+        channels=1 if channels == 1 else 3,
+        resize=resize,
+        source=manifest.source,
+        data_digest=manifest.digest,
+    )
+    out.mkdir(parents=True)
+    for name in (WEIGHTS, MODEL):
+        shutil.copyfile(trained / name, out / name)
+    served.save(out / SERVED)
+    return served
+
+
+def read_served(bundle: Path) -> Served:
+    """Of a champion from before there was such a file: as it answered then."""
+    if (bundle / SERVED).exists():
+        return Served.load(bundle / SERVED)
+    height, width, channels = read_json(bundle / MODEL)["image_shape"]
+    if height != width or channels not in (1, 3):
+        raise DataError(f"{bundle} holds a classifier of images of {height} x {width} x {channels}: register it anew.")
+    return Served(
+        temperature=1.0, image_size=height, channels=channels, resize="crop", source="unknown", data_digest=""
+    )
+
+
+def identity(bundle: Path) -> str:
+    """The same for classifiers that give the same answers to all images."""
+    served = read_served(bundle)
+    return digest_of(
+        {
+            "weights": sha256_of_file(bundle / WEIGHTS),
+            "model": read_json(bundle / MODEL),
+            "temperature": served.temperature,
+            "conversion": [served.image_size, served.channels, served.resize],
+        }
+    )

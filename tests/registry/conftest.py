@@ -1,0 +1,100 @@
+"""Classifiers that were trained for a moment, with all that the stages before `register` find out about them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reconv.artifacts import Interval, McNemar, Metrics, TrainingCost, Verdict
+from reconv.data.arrays import PreparedData
+from reconv.evaluation.evaluate import evaluate
+from reconv.files import write_bytes, write_json
+from reconv.params import Params
+from reconv.places import seed_dir
+from reconv.registry.opening import open_registry
+from reconv.registry.register import Outcome
+from reconv.registry.registry import Registry
+from reconv.training.fit import fit
+from reconv.training.job import TrainingJob
+
+COST = TrainingCost(
+    device_seconds=(2.0,), energy=None, wall_seconds=5.0, images_per_second=100.0, device="cpu", precision="32-true"
+)
+
+
+def verdict_of(winner: str | None = "cnn", p_value: float = 1e-6, **changes: Any) -> Verdict:
+    usual: dict[str, Any] = {
+        "accuracy": {"cnn": 0.9, "feedforward": 0.8},
+        "accuracy_interval": {name: Interval(low=0.7, high=0.95) for name in ("cnn", "feedforward")},
+        "difference": 0.1,
+        "difference_interval": Interval(low=0.05, high=0.15),
+        "confidence": 0.95,
+        "p_value": p_value,
+        "mcnemar": McNemar(only_cnn=20, only_feedforward=5, p_value=0.01),
+        "detectable_difference": 0.02,
+        "power": 0.8,
+        "probability_of_cnn": 0.9,
+        "classes": (),
+        "audit": (),
+        "budgets": {},
+        "notes": (),
+        "winner": winner,
+        "text": "The CNN is worth it here.",
+        "why": "",
+    }
+    return Verdict.model_validate({**usual, **changes})
+
+
+@pytest.fixture
+def make_verdict() -> Callable[..., Verdict]:
+    """make_verdict(winner="cnn", p_value=1e-6)."""
+    return verdict_of
+
+
+@pytest.fixture
+def make_outcome(make_job: Callable[..., TrainingJob], params: Params) -> Callable[..., Outcome]:
+    """make_outcome(data, epochs=1, seed=0, lr=0.01): both models trained into results/train and evaluated."""
+
+    def make(data: PreparedData, epochs: int = 1, seed: int = 0, lr: float = 1e-2, **of_verdict: Any) -> Outcome:
+        metrics: dict[str, Metrics] = {}
+        predictions: dict[str, pd.DataFrame] = {}
+        for model in ("cnn", "feedforward"):
+            folder = seed_dir(model, 0)
+            job = make_job(model, epochs=epochs, seed=seed, changes={"recipe.lr": lr})
+            trained = fit(job, data.manifest, data.train, data.validation, lambda *_: None)
+            write_bytes(folder / "weights.safetensors", trained.weights)
+            write_json(folder / "model.json", trained.arguments)
+            found = evaluate({0: folder}, data, COST, params.evaluate)
+            metrics[model], predictions[model] = found.metrics, found.predictions
+        return Outcome(verdict_of(**of_verdict), metrics, predictions)
+
+    return make
+
+
+@pytest.fixture
+def registry(params: Params) -> Registry:
+    """Of the current folder's store."""
+    return open_registry(params)
+
+
+@pytest.fixture
+def bundle_of(tmp_path: Path, make_job: Callable[..., TrainingJob]) -> Iterator[Callable[..., Path]]:
+    """bundle_of(data, epochs=2, temperature=1.5): of a CNN that was trained for a moment."""
+    from reconv.serving.bundle import write_bundle
+
+    def make(data: PreparedData, epochs: int = 2, temperature: float = 1.5, name: str = "bundle") -> Path:
+        trained = fit(make_job(epochs=epochs), data.manifest, data.train, data.validation, lambda *_: None)
+        write_bytes(tmp_path / "trained" / "weights.safetensors", trained.weights)
+        write_json(tmp_path / "trained" / "model.json", trained.arguments)
+        write_bundle(tmp_path / name, tmp_path / "trained", temperature, data.manifest, "crop")
+        return tmp_path / name
+
+    yield make
+
+
+def flags(*parts: tuple[int, bool]) -> np.ndarray:
+    """flags((3, True), (1, False))."""
+    return np.concatenate([np.full(count, value) for count, value in parts])

@@ -1,0 +1,96 @@
+"""Who becomes champion."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from reconv.registry.gate import Look, contest, decide, fresh_test_note
+
+
+def look(number=1, false_promotion=0.05, fresh_test_after=50):
+    return Look(number, false_promotion, fresh_test_after)
+
+
+def correct(only_candidate, only_champion, both=900, neither=50):
+    """Of the candidate and of the champion."""
+    candidate = [1] * both + [1] * only_candidate + [0] * only_champion + [0] * neither
+    champion = [1] * both + [0] * only_candidate + [1] * only_champion + [0] * neither
+    return np.array(candidate, bool), np.array(champion, bool)
+
+
+def against(only_candidate, only_champion, number=1, **counts):
+    return contest(*correct(only_candidate, only_champion, **counts), look(number), "7")
+
+
+def test_levels_add_up_to_less_than_what_is_accepted_however_many_comparisons():
+    levels = [look(number).level for number in range(1, 100_000)]
+
+    assert levels[0] == 0.025
+    assert levels == sorted(levels, reverse=True)
+    assert 0.0499 < sum(levels) < 0.05
+
+
+@pytest.mark.parametrize(("only_candidate", "only_champion"), [(12, 3), (3, 12), (40, 40), (0, 9), (9, 0)])
+def test_the_p_value_is_the_exact_one_sided_one(only_candidate, only_champion):
+    expected = binomtest(only_candidate, only_candidate + only_champion, alternative="greater").pvalue
+
+    assert against(only_candidate, only_champion).p_value == pytest.approx(expected)
+
+
+def test_a_candidate_that_gives_the_champions_answers_is_not_better():
+    assert against(0, 0).p_value == 1.0
+
+
+@pytest.mark.parametrize("winner", ["cnn", "feedforward", None])
+def test_with_a_champion_the_candidate_has_to_beat_it_whoever_won_the_verdict(make_verdict, winner):
+    won, lost = against(40, 5), against(22, 20)
+
+    assert decide(make_verdict(winner), look(), won).alias == "champion"
+    decision = decide(make_verdict(winner), look(), lost)
+    assert decision.alias == "challenger"
+    for words in ("no evidence that it is better", "right alone on 22, wrong alone on 20", "A true difference of"):
+        assert words in decision.reason
+
+
+def test_the_same_evidence_no_longer_promotes_after_many_comparisons():
+    first, tenth = against(30, 13), against(30, 13, number=10)
+
+    assert first.p_value == tenth.p_value <= first.level
+    assert tenth.p_value > tenth.level
+    assert tenth.detectable_difference > tenth.detectable_at_first == first.detectable_difference
+
+
+def test_without_a_champion_the_verdict_decides_at_the_level_of_this_look(make_verdict):
+    assert decide(make_verdict("cnn", p_value=0.02), look(), None).alias == "champion"
+    assert decide(make_verdict("cnn", p_value=0.02), look(2), None).alias == "challenger"
+    assert "p 0.03, asked 0.025" in decide(make_verdict("cnn", p_value=0.03), look(), None).reason
+
+
+def test_without_champion_and_winner_nobody_is_promoted(make_verdict):
+    decision = decide(make_verdict(None, p_value=0.3), look(), None)
+
+    assert decision.alias == "challenger"
+    assert "contains 0" in decision.reason
+
+
+def test_a_fresh_test_set_is_due_after_so_many_comparisons():
+    assert fresh_test_note(against(10, 5, number=49)) == ""
+    note = fresh_test_note(against(10, 5, number=50))
+    assert note.startswith("50 comparisons were made on these test images")
+    assert "A fresh test set is due" in note
+
+
+def test_the_detectable_difference_is_one_that_is_found_four_times_of_five():
+    """Candidates that are better by it, among 2,000 images on which both differ as often as here."""
+    rng = np.random.default_rng(0)
+    seen = against(60, 60, both=1700, neither=180)
+    share = 121 / 2000
+    better = (share + seen.detectable_difference) / 2 / share
+    differing = rng.binomial(2000, share, 4000)
+    only_candidate = rng.binomial(differing, better)
+    found = [
+        binomtest(int(k), int(n), alternative="greater").pvalue <= seen.level
+        for k, n in zip(only_candidate, differing, strict=True)
+    ]
+
+    assert np.mean(found) == pytest.approx(0.8, abs=0.05)

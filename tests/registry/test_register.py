@@ -1,0 +1,151 @@
+"""Versions, champions and comparisons in a real store, through what the stage `register` calls."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reconv.artifacts import Registration
+from reconv.registry import register as module
+from reconv.registry.ledger import comparisons
+from reconv.registry.reference import load_reference
+from reconv.registry.register import judge, register
+from reconv.tracking.opening import open_stage_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def registered(params, registry):
+    """registered(outcome, data): the stage's call."""
+
+    def call(outcome, data, registry=registry) -> Registration:
+        with open_stage_run(params, "register", None, lambda _: None) as run:
+            return register(outcome, data, params, run, registry)
+
+    return call
+
+
+def test_the_first_winner_becomes_champion_and_the_same_again_is_nothing_new(
+    make_outcome, prepared, registered, registry
+):
+    outcome = make_outcome(prepared, epochs=2)
+
+    first, again = registered(outcome, prepared), registered(outcome, prepared)
+
+    assert (first.version, first.alias, first.contest, first.replaced) == (1, "champion", None, None)
+    assert (again.version, again.alias) == (1, "champion")
+    assert "the champion already" in again.reason
+    (version,) = registry.versions()
+    assert version.is_champion
+    assert version.tags["test_accuracy"] == f"{outcome.metrics['cnn'].accuracy.seeds[0]:.6f}"
+    assert [(change.version, change.kind) for change in registry.changes()] == [(1, "promoted")]
+
+
+def test_a_candidate_that_is_not_better_is_a_challenger_and_counts_as_a_comparison(
+    make_outcome, prepared, registered, registry
+):
+    registered(make_outcome(prepared, epochs=4), prepared)
+
+    lost = registered(make_outcome(prepared, epochs=1, seed=1), prepared)
+
+    assert (lost.version, lost.alias) == (2, "challenger")
+    assert lost.contest is not None
+    assert lost.contest.champion == "1"
+    assert lost.contest.number == 2
+    assert registry.champion().number == 1
+    assert {entry["number"] for entry in comparisons(registry).values()} == {1, 2}
+
+
+def test_a_candidate_that_is_better_takes_the_champions_place_and_can_be_taken_back(
+    make_outcome, make_prepared, registered, registry
+):
+    data = make_prepared(per_class=120)
+    registered(make_outcome(data, epochs=1, lr=1e-7), data)
+
+    won = registered(make_outcome(data, epochs=6), data)
+
+    assert won.contest.p_value <= won.contest.level
+    assert (won.alias, won.replaced, registry.champion().number) == ("champion", 1, 2)
+    before, after = registry.roll_back("its answers look odd")
+    assert (before.number, after.number, registry.champion().number) == (2, 1, 1)
+    assert registry.changes()[-1].reason == "its answers look odd"
+
+
+def test_an_interruption_after_the_version_was_made_goes_on_with_that_version(
+    make_outcome, prepared, registered, registry, monkeypatch
+):
+    outcome = make_outcome(prepared, epochs=2)
+
+    def fail(*_):
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(registry), "promote", fail)
+        with pytest.raises(ConnectionError):
+            registered(outcome, prepared)
+    assert registry.champion() is None
+
+    assert registered(outcome, prepared).version == 1
+    assert len(registry.versions()) == 1
+    assert registry.champion().number == 1
+    assert len(comparisons(registry)) == 1
+
+
+def test_what_would_become_of_it_is_known_without_registering_and_is_the_same_comparison_later(
+    make_outcome, prepared, params, registered, registry
+):
+    outcome = make_outcome(prepared, epochs=2)
+
+    with judge(outcome, prepared, params, registry) as judged:
+        assert judged.decision.alias == "champion"
+    assert registry.versions() == []
+    assert len(comparisons(registry)) == 1
+
+    assert registered(outcome, prepared).reason == judged.decision.reason
+    assert len(comparisons(registry)) == 1
+
+
+def test_images_that_the_champion_was_trained_on_do_not_count(
+    make_outcome, make_prepared, registered, registry, monkeypatch
+):
+    """Another split of the same images tests with many of them."""
+    first, other = make_prepared(), make_prepared(changes={"data.seed": 1})
+    registered(make_outcome(first, epochs=2), first)
+
+    contested = registered(make_outcome(other, epochs=2, seed=1), other).contest
+
+    trained_on = load_reference(registry.bundle(registry.version("1"))).development
+    unseen = ~np.isin(module.content_hashes(other.test.images), trained_on)
+    assert 0 < unseen.sum() < len(other.test)
+    assert contested.num_images == unseen.sum()
+
+
+def test_a_test_set_of_other_images_begins_to_count_anew(make_outcome, make_prepared, registered, registry):
+    first, fresh = make_prepared(), make_prepared(seed=5)
+    registered(make_outcome(first, epochs=2), first)
+    assert registered(make_outcome(first, epochs=1, seed=1), first).contest.number == 2
+
+    assert registered(make_outcome(fresh, epochs=2, seed=2), fresh).contest.number == 1
+
+
+def test_a_champion_of_other_classes_is_no_rival(make_outcome, prepared, registered, registry):
+    registered(make_outcome(prepared, epochs=2), prepared)
+    champion = registry.bundle(registry.champion())
+    described = (champion / "model.json").read_text()
+    (champion / "model.json").write_text(described.replace('"left"', '"sideways"'))
+
+    assert registered(make_outcome(prepared, epochs=1, seed=1), prepared).contest is None
+
+
+def test_the_model_of_before_is_kept_with_its_opponent(make_outcome, prepared, registered, registry, params):
+    from mlflow.tracking import MlflowClient
+
+    from reconv.tracking.server import tracking_uri
+
+    registered(make_outcome(prepared, epochs=2), prepared)
+
+    run_id = registry.version("champion").run_id
+    files = {file.path for file in MlflowClient(tracking_uri(params.resources)).list_artifacts(run_id, "opponent")}
+    assert files == {"opponent/model.json", "opponent/weights.safetensors"}
+    assert (Path(registry.bundle(registry.version("1"))) / "served.json").exists()
