@@ -12,7 +12,7 @@ help: ## list the commands
 
 setup: .venv/ready ## make .venv from requirements.lock (the other commands do it themselves)
 
-.venv/ready: requirements.lock
+.venv/ready: requirements.lock pyproject.toml
 	@echo "[set-up]   $$($(PYTHON) --version), $$(grep -c '==' requirements.lock) packages from requirements.lock …"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

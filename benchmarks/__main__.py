@@ -17,6 +17,7 @@ BENCHMARKS = (
     "tracking",
     "cluster",
     "verdict",
+    "gate",
     "report",
     "own_images",
     "loaders",

@@ -6,7 +6,7 @@ from reconv.artifacts import Metrics, TrainingCost, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.places import COMPARE, REGISTERED, evaluate_dir, train_dir
 from reconv.registry.opening import open_registry
-from reconv.registry.register import Outcome, register
+from reconv.registry.register import Outcome, origin_of, register
 from reconv.report.summary import summary
 from reconv.stage import stage
 from reconv.tracking.opening import end_pipeline_run
@@ -17,7 +17,7 @@ if __name__ == "__main__":
         metrics = {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in verdict.accuracy}
         costs = {model: TrainingCost.load(train_dir(model) / "cost.json") for model in verdict.accuracy}
         predictions = {model: pd.read_parquet(evaluate_dir(model) / "predictions.parquet") for model in metrics}
-        outcome = Outcome(verdict, metrics, predictions)
+        outcome = Outcome(verdict, metrics, predictions, {model: origin_of(model) for model in metrics})
         registration = register(outcome, PreparedData(), this.params, this.run, open_registry(this.params))
 
         registration.save(REGISTERED)

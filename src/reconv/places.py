@@ -33,3 +33,8 @@ def evaluate_dir(model: str) -> Path:
 
 def seed_dir(model: str, seed: int) -> Path:
     return train_dir(model) / f"seed-{seed}"
+
+
+def run_file(stage: str, model: str | None = None) -> Path:
+    """Where a stage's output says which MLflow run it came from."""
+    return RESULTS / "runs" / f"{f'{stage}-{model}' if model else stage}.json"

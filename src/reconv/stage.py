@@ -16,7 +16,7 @@ from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
 from reconv.files import REFUSED_BY_DISK, AnyPath, clear_dir, write_json
 from reconv.params import Params, load_params
-from reconv.places import LOGS, RESULTS
+from reconv.places import LOGS, run_file
 from reconv.resuming import resumable_dir
 from reconv.running import end_with_dvc, run_alone
 from reconv.tracking.opening import open_stage_run
@@ -117,11 +117,6 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
         except Exception:
             _report_our_mistake(console, log)
     succeeded.append(left_open)
-
-
-def run_file(name: str, model: str | None = None) -> Path:
-    """Where a stage's output says which MLflow run it came from."""
-    return RESULTS / "runs" / f"{f'{name}-{model}' if model else name}.json"
 
 
 def _report_our_mistake(console: Console, log: str) -> None:

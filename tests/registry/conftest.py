@@ -15,7 +15,7 @@ from reconv.files import write_bytes, write_json
 from reconv.params import Params
 from reconv.places import seed_dir
 from reconv.registry.opening import open_registry
-from reconv.registry.register import Outcome
+from reconv.registry.register import Origin, Outcome
 from reconv.registry.registry import Registry
 from reconv.training.fit import fit
 from reconv.training.job import TrainingJob
@@ -56,20 +56,22 @@ def make_verdict() -> Callable[..., Verdict]:
 
 @pytest.fixture
 def make_outcome(make_job: Callable[..., TrainingJob], params: Params) -> Callable[..., Outcome]:
-    """make_outcome(data, epochs=1, seed=0, lr=0.01): both models trained into results/train and evaluated."""
+    """make_outcome(data, epochs=1, seed=0, lr=0.01): a CNN, and a feed-forward network that learns nothing, trained
+    into results/train and evaluated."""
 
     def make(data: PreparedData, epochs: int = 1, seed: int = 0, lr: float = 1e-2, **of_verdict: Any) -> Outcome:
         metrics: dict[str, Metrics] = {}
         predictions: dict[str, pd.DataFrame] = {}
         for model in ("cnn", "feedforward"):
             folder = seed_dir(model, 0)
-            job = make_job(model, epochs=epochs, seed=seed, changes={"recipe.lr": lr})
+            job = make_job(model, epochs=epochs, seed=seed, changes={"recipe.lr": lr if model == "cnn" else 1e-7})
             trained = fit(job, data.manifest, data.train, data.validation, lambda *_: None)
             write_bytes(folder / "weights.safetensors", trained.weights)
             write_json(folder / "model.json", trained.arguments)
             found = evaluate({0: folder}, data, COST, params.evaluate)
             metrics[model], predictions[model] = found.metrics, found.predictions
-        return Outcome(verdict_of(**of_verdict), metrics, predictions)
+        origins = {model: Origin("of the search", 1, "of the training") for model in metrics}
+        return Outcome(verdict_of(**of_verdict), metrics, predictions, origins)
 
     return make
 

@@ -66,6 +66,13 @@ def test_without_a_champion_the_verdict_decides_at_the_level_of_this_look(make_v
     assert "p 0.03, asked 0.025" in decide(make_verdict("cnn", p_value=0.03), look(), None).reason
 
 
+def test_without_a_champion_the_network_that_is_served_has_to_be_the_better_one_itself(make_verdict):
+    assert decide(make_verdict("cnn", p_value=1e-9), look(), None, over_other=0.012).alias == "champion"
+    decision = decide(make_verdict("cnn", p_value=1e-9), look(), None, over_other=0.02)
+    assert decision.alias == "challenger"
+    assert "cnn is not proven better than feedforward (p 0.04, asked 0.025" in decision.reason
+
+
 def test_without_champion_and_winner_nobody_is_promoted(make_verdict):
     decision = decide(make_verdict(None, p_value=0.3), look(), None)
 

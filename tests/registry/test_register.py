@@ -15,6 +15,12 @@ from reconv.tracking.opening import open_stage_run
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def data(make_prepared):
+    """45 test images."""
+    return make_prepared(60)
+
+
 @pytest.fixture
 def registered(params, registry):
     """registered(outcome, data): the stage's call."""
@@ -26,12 +32,10 @@ def registered(params, registry):
     return call
 
 
-def test_the_first_winner_becomes_champion_and_the_same_again_is_nothing_new(
-    make_outcome, prepared, registered, registry
-):
-    outcome = make_outcome(prepared, epochs=2)
+def test_the_first_winner_becomes_champion_and_the_same_again_is_nothing_new(make_outcome, data, registered, registry):
+    outcome = make_outcome(data, epochs=6)
 
-    first, again = registered(outcome, prepared), registered(outcome, prepared)
+    first, again = registered(outcome, data), registered(outcome, data)
 
     assert (first.version, first.alias, first.contest, first.replaced) == (1, "champion", None, None)
     assert (again.version, again.alias) == (1, "champion")
@@ -43,11 +47,11 @@ def test_the_first_winner_becomes_champion_and_the_same_again_is_nothing_new(
 
 
 def test_a_candidate_that_is_not_better_is_a_challenger_and_counts_as_a_comparison(
-    make_outcome, prepared, registered, registry
+    make_outcome, data, registered, registry
 ):
-    registered(make_outcome(prepared, epochs=4), prepared)
+    registered(make_outcome(data, epochs=6), data)
 
-    lost = registered(make_outcome(prepared, epochs=1, seed=1), prepared)
+    lost = registered(make_outcome(data, epochs=1, seed=1), data)
 
     assert (lost.version, lost.alias) == (2, "challenger")
     assert lost.contest is not None
@@ -58,10 +62,10 @@ def test_a_candidate_that_is_not_better_is_a_challenger_and_counts_as_a_comparis
 
 
 def test_a_candidate_that_is_better_takes_the_champions_place_and_can_be_taken_back(
-    make_outcome, make_prepared, registered, registry
+    make_outcome, data, registered, registry
 ):
-    data = make_prepared(per_class=120)
     registered(make_outcome(data, epochs=1, lr=1e-7), data)
+    registry.promote(registry.version("1"), "by hand", "the first")
 
     won = registered(make_outcome(data, epochs=6), data)
 
@@ -73,9 +77,9 @@ def test_a_candidate_that_is_better_takes_the_champions_place_and_can_be_taken_b
 
 
 def test_an_interruption_after_the_version_was_made_goes_on_with_that_version(
-    make_outcome, prepared, registered, registry, monkeypatch
+    make_outcome, data, registered, registry, monkeypatch
 ):
-    outcome = make_outcome(prepared, epochs=2)
+    outcome = make_outcome(data, epochs=6)
 
     def fail(*_):
         raise ConnectionError
@@ -83,37 +87,37 @@ def test_an_interruption_after_the_version_was_made_goes_on_with_that_version(
     with monkeypatch.context() as broken:
         broken.setattr(type(registry), "promote", fail)
         with pytest.raises(ConnectionError):
-            registered(outcome, prepared)
+            registered(outcome, data)
     assert registry.champion() is None
 
-    assert registered(outcome, prepared).version == 1
+    assert registered(outcome, data).version == 1
     assert len(registry.versions()) == 1
     assert registry.champion().number == 1
     assert len(comparisons(registry)) == 1
 
 
 def test_what_would_become_of_it_is_known_without_registering_and_is_the_same_comparison_later(
-    make_outcome, prepared, params, registered, registry
+    make_outcome, data, params, registered, registry
 ):
-    outcome = make_outcome(prepared, epochs=2)
+    outcome = make_outcome(data, epochs=6)
 
-    with judge(outcome, prepared, params, registry) as judged:
+    with judge(outcome, data, params, registry) as judged:
         assert judged.decision.alias == "champion"
     assert registry.versions() == []
     assert len(comparisons(registry)) == 1
 
-    assert registered(outcome, prepared).reason == judged.decision.reason
+    assert registered(outcome, data).reason == judged.decision.reason
     assert len(comparisons(registry)) == 1
 
 
 def test_images_that_the_champion_was_trained_on_do_not_count(
-    make_outcome, make_prepared, registered, registry, monkeypatch
+    make_outcome, data, make_prepared, registered, registry, monkeypatch
 ):
     """Another split of the same images tests with many of them."""
-    first, other = make_prepared(), make_prepared(changes={"data.seed": 1})
-    registered(make_outcome(first, epochs=2), first)
+    first, other = data, make_prepared(60, changes={"data.seed": 1})
+    registered(make_outcome(first, epochs=6), first)
 
-    contested = registered(make_outcome(other, epochs=2, seed=1), other).contest
+    contested = registered(make_outcome(other, epochs=6, seed=1), other).contest
 
     trained_on = load_reference(registry.bundle(registry.version("1"))).development
     unseen = ~np.isin(module.content_hashes(other.test.images), trained_on)
@@ -121,29 +125,29 @@ def test_images_that_the_champion_was_trained_on_do_not_count(
     assert contested.num_images == unseen.sum()
 
 
-def test_a_test_set_of_other_images_begins_to_count_anew(make_outcome, make_prepared, registered, registry):
-    first, fresh = make_prepared(), make_prepared(seed=5)
-    registered(make_outcome(first, epochs=2), first)
+def test_a_test_set_of_other_images_begins_to_count_anew(make_outcome, data, make_prepared, registered, registry):
+    first, fresh = data, make_prepared(60, seed=5)
+    registered(make_outcome(first, epochs=6), first)
     assert registered(make_outcome(first, epochs=1, seed=1), first).contest.number == 2
 
-    assert registered(make_outcome(fresh, epochs=2, seed=2), fresh).contest.number == 1
+    assert registered(make_outcome(fresh, epochs=6, seed=2), fresh).contest.number == 1
 
 
-def test_a_champion_of_other_classes_is_no_rival(make_outcome, prepared, registered, registry):
-    registered(make_outcome(prepared, epochs=2), prepared)
+def test_a_champion_of_other_classes_is_no_rival(make_outcome, data, registered, registry):
+    registered(make_outcome(data, epochs=6), data)
     champion = registry.bundle(registry.champion())
     described = (champion / "model.json").read_text()
     (champion / "model.json").write_text(described.replace('"left"', '"sideways"'))
 
-    assert registered(make_outcome(prepared, epochs=1, seed=1), prepared).contest is None
+    assert registered(make_outcome(data, epochs=1, seed=1), data).contest is None
 
 
-def test_the_model_of_before_is_kept_with_its_opponent(make_outcome, prepared, registered, registry, params):
+def test_the_model_of_before_is_kept_with_its_opponent(make_outcome, data, registered, registry, params):
     from mlflow.tracking import MlflowClient
 
     from reconv.tracking.server import tracking_uri
 
-    registered(make_outcome(prepared, epochs=2), prepared)
+    registered(make_outcome(data, epochs=6), data)
 
     run_id = registry.version("champion").run_id
     files = {file.path for file in MlflowClient(tracking_uri(params.resources)).list_artifacts(run_id, "opponent")}

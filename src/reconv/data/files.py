@@ -66,7 +66,7 @@ class FilesSource:
     def _listing(self, storage: Storage) -> Listing:
         where = self.location
         if self.kind == "table":
-            return list_table(_read_table(self._table_content(), where), where, self.group)
+            return list_table(self.table(), where, self.group)
         if self.kind == "archive":
             tables = [name for name in storage.names() if PurePosixPath(name).suffix.lower() in _TABLES]
             if len(tables) == 1:
@@ -76,6 +76,14 @@ class FilesSource:
                 f"data.group is {self.group!r}, but {where} is no table with columns: set it to null in params.yaml."
             )
         return list_folder(storage, where, may_be_wrapped=self.kind == "archive")
+
+    def table(self) -> pd.DataFrame:
+        """Of the kind `table`, as it is written.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return _read_table(self._table_content(), self.location)
 
     def _table_content(self) -> bytes:
         try:

@@ -3,7 +3,7 @@
 N files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -89,9 +89,7 @@ def list_table(table: pd.DataFrame, where: str, group: str | None) -> Listing:
     if plain["path"].duplicated().any():
         twice = plain["path"][plain["path"].duplicated()].iloc[0]
         raise DataError(f"{where} has {twice} twice, with another label, split or group: correct one of them.")
-    for name in plain["path"]:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DataError(f"{where} names {name!r}: paths are relative to the table's folder and stay within it.")
+    _refuse_outside(plain["path"], where)
     names = sorted(plain["label"].unique().tolist())
     if len(names) < 2:
         raise DataError(f"{where} has {len(names)} classes, must have at least 2.")
@@ -105,6 +103,24 @@ def list_table(table: pd.DataFrame, where: str, group: str | None) -> Listing:
     return Listing(
         tuple(names), tuple(plain["path"]), plain["label"].map(number).to_numpy(np.int64), tuple(splits), tuple(groups)
     )
+
+
+def image_paths(table: pd.DataFrame, where: str) -> list[str]:
+    """The column path (or image, file, filename) of a table that need have no other, each once, in its order.
+
+    Raises:
+        DataError: there is none, or a path leads out of the table's folder.
+    """
+    column = table[_column(table, _PATH_COLUMNS, where)].dropna().astype(str)
+    paths = list(dict.fromkeys(str(PurePosixPath(path)) for path in column))
+    _refuse_outside(paths, where)
+    return paths
+
+
+def _refuse_outside(paths: Iterable[str], where: str) -> None:
+    for path in paths:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise DataError(f"{where} names {path!r}: paths are relative to the table's folder and stay within it.")
 
 
 def is_named_like_an_image(name: str) -> bool:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from reconv.artifacts import Contest, Decision, Metrics, Registration, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.data.shards import AnyImages
-from reconv.files import read_json, sha256_of_file
+from reconv.files import read_json, read_yaml, sha256_of_file
 from reconv.params import Params
-from reconv.places import BASELINE, CNN, seed_dir
-from reconv.registry.gate import Look, contest, decide, fresh_test_note
+from reconv.places import BASELINE, CNN, run_file, search_dir, seed_dir
+from reconv.registry.gate import Look, contest, decide, fresh_test_note, mcnemar_p_value
 from reconv.registry.ledger import look_number
 from reconv.registry.reference import Reference, content_hashes, load_reference, reference_of, save_reference
 from reconv.registry.registry import CANDIDATE, MODEL_ARTIFACT, TEST_SET, WEIGHTS_SHA256, Registry, Version
@@ -36,7 +36,8 @@ from reconv.tracking.record import StageRun
 _PACKAGE = Path(__file__).parents[1]
 SERVED_SEED = 0
 """Chosen before any test image was seen: the best seed on the test set would look better than it is."""
-_OPPONENT = "opponent"
+OPPONENT = "opponent"
+"""The other model's classifier, among the artifacts of the run that registers."""
 _REQUIREMENTS = (
     "mlflow",
     "numpy",
@@ -50,6 +51,16 @@ _REQUIREMENTS = (
 
 
 @dataclass(frozen=True)
+class Origin:
+    """MLflow's runs that a model comes from."""
+
+    search_run: str
+    trial: int
+    """Of the search: the one whose values it has."""
+    training_run: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What the stages before have found."""
 
@@ -57,6 +68,7 @@ class Outcome:
     metrics: dict[str, Metrics]
     predictions: dict[str, pd.DataFrame]
     """As `evaluate` writes them."""
+    origins: dict[str, Origin]
 
     @property
     def candidate(self) -> str:
@@ -68,6 +80,16 @@ class Outcome:
         table = self.predictions[model]
         of_seed = table[table["seed"] == SERVED_SEED].sort_values("image")
         return of_seed.filter(like="logit_").to_numpy(np.float32)
+
+
+def _other(model: str) -> str:
+    return BASELINE if model == CNN else CNN
+
+
+def origin_of(model: str) -> Origin:
+    """As the stages before wrote it down."""
+    runs = [str(read_json(run_file(stage, model))["run_id"]) for stage in ("search", "train")]
+    return Origin(runs[0], int(read_yaml(search_dir(model) / "best.yaml")["trial"]), runs[1])
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,8 @@ def judge(outcome: Outcome, data: PreparedData, params: Params, registry: Regist
             labels_N = data.test.labels[unseen_N]
             candidate_N = logits_NK.argmax(axis=1)[unseen_N] == labels_N
             against = contest(candidate_N, answers_N[unseen_N] == labels_N, look, str(champion.number))
-        decision = decide(outcome.verdict, look, against)
+        right_N, other_N = (outcome.logits(one).argmax(axis=1) == data.test.labels for one in (model, _other(model)))
+        decision = decide(outcome.verdict, look, against, mcnemar_p_value(right_N, other_N))
         if champion is not None and champion.tags.get(CANDIDATE) == name:
             decision = Decision(alias="champion", reason=f"it is version {champion.number}, the champion already")
         yield Judged(model, bundle, name, reference, champion, decision, against)
@@ -182,6 +205,7 @@ def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry)
         "git_commit": git_commit(),
         "data_digest": manifest_digest,
         "pipeline_run": run.parent.run_id,
+        **{key: str(value) for key, value in asdict(outcome.origins[model]).items()},
         "test_accuracy": f"{outcome.metrics[model].accuracy.seeds[SERVED_SEED]:.6f}",
         CANDIDATE: judged.identity,
         WEIGHTS_SHA256: sha256_of_file(judged.bundle / WEIGHTS),
@@ -219,6 +243,5 @@ def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> str:
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in (*_REQUIREMENTS, *torchvision)],
         )
         mlflow.log_metrics(test_metrics(outcome.metrics[judged.model]), model_id=info.model_id)
-        other = BASELINE if judged.model == CNN else CNN
-        mlflow.log_artifacts(str(seed_dir(other, SERVED_SEED)), _OPPONENT)
+        mlflow.log_artifacts(str(seed_dir(_other(judged.model), SERVED_SEED)), OPPONENT)
         return str(info.model_uri)

@@ -120,7 +120,7 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     else:
-        _check_reachable(address)
+        check_reachable(address)
     import ray
 
     is_local = address == "local"
@@ -185,7 +185,7 @@ def _shares_files(resources: ResourcesParams) -> bool:
     return shares_files
 
 
-def _check_reachable(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Ray itself tries for minutes before it gives up; a closed port is known at once."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():

@@ -1,0 +1,84 @@
+"""How every command behaves: one message and its exit code for what went wrong, quiet libraries, JSON where it is asked
+for.
+"""
+
+import functools
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from reconv.errors import ReconvError
+
+FAILED, BUSY, INTERRUPTED = 1, 75, 130
+"""Exit codes; 0 is success, 2 a command line that is not understood. 75 is EX_TEMPFAIL of sysexits.h: try again."""
+_TALKATIVE = ("mlflow", "alembic", "ray", "pytorch_lightning", "torch.onnx", "onnxscript", "onnx_ir", "httpx")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+as_json = click.option("--json", "wants_json", is_flag=True, help="Print JSON, for scripts.")
+named = click.option("--name", help="Registered model; by default that of params.yaml.")
+
+
+def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
+    """What a user has to mend is one message and exit code 1; a traceback means that the mistake is ours."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        quieten()
+        try:
+            return function(*args, **kwargs)
+        except ReconvError as error:
+            click.echo(f"reconv: {error}", err=True)
+            sys.exit(FAILED)
+        except KeyboardInterrupt:
+            click.echo("\nreconv: interrupted. The same command goes on.", err=True)
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:  # `reconv models | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(FAILED)
+
+    return guarded
+
+
+def quieten() -> None:
+    """Libraries say nothing unless RECONV_VERBOSE=1."""
+    if os.environ.get("RECONV_VERBOSE") == "1":
+        return
+    warnings.simplefilter("ignore")
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Nothing of what a library writes past Python's own channels, to file descriptor 2, is seen."""
+    if os.environ.get("RECONV_VERBOSE") == "1":
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns under each other, two spaces apart; the last one as wide as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] + [0]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,54 @@
+"""reconv doctor: what this machine and this folder are, what is wrong, and how to mend it."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from reconv.cli.conduct import FAILED, as_json, print_json, silent, well_behaved
+
+if TYPE_CHECKING:
+    from reconv.doctor import Check
+
+_MARKS = {"fine": "ok", "warning": "!", "problem": "X"}
+_COLOURS = {"fine": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command()
+@as_json
+@well_behaved
+def doctor(wants_json: bool) -> None:
+    """Look at Python, torch, devices, Ray, MLflow, DVC, disk and images; say what is wrong and how to mend it.
+
+    Exit code 1 if something would stop a run.
+
+    \b
+    Examples:
+      reconv doctor
+      reconv doctor --json | jq '.[] | select(.state != "fine")'
+    """
+    from reconv.doctor import examine
+
+    checks = []
+    for check in examine_silently(examine()):
+        checks.append(check)
+        if not wants_json:
+            mark = click.style(f"{_MARKS[check.state]:>2}", fg=_COLOURS[check.state])
+            click.echo(f"{mark}  {check.name:<12} {check.text}")
+            if check.remedy:
+                click.echo(f"{'':<17}{check.remedy}")
+    if wants_json:
+        print_json([asdict(check) for check in checks])
+    sys.exit(FAILED if any(check.state == "problem" for check in checks) else 0)
+
+
+def examine_silently(checks: Iterator["Check"]) -> Iterator["Check"]:
+    """Each as it is found; importing torch and mlflow writes what nobody asked for."""
+    while True:
+        with silent():
+            check = next(checks, None)
+        if check is None:
+            return
+        yield check

@@ -1,0 +1,140 @@
+"""reconv models, promote, rollback: the registered model's versions, and which of them is served."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconv.cli.conduct import as_json, named, print_json, table, well_behaved
+
+if TYPE_CHECKING:
+    from reconv.registry.registry import Registry, Version
+
+_DIGITS = 8
+_SHOWN_CHANGES = 5
+
+
+@click.command()
+@named
+@as_json
+@well_behaved
+def models(name: str | None, wants_json: bool) -> None:
+    """List the registered versions: accuracy, verdict against the champion, lineage, and which one is champion.
+
+    \b
+    Examples:
+      reconv models
+      reconv models --json | jq '.versions[0].lineage'
+    """
+    registry = _registry(name)
+    versions, changes = [_described(version) for version in registry.versions()], registry.changes()
+    if wants_json:
+        print_json({"name": registry.name, "versions": versions, "changes": [asdict(change) for change in changes]})
+        return
+    if not versions:
+        click.echo(f"no version of {registry.name} is registered yet: `reconv run` registers the winner.")
+        return
+    click.echo(f"{_as_table(versions)}\n")
+    for change in changes[-_SHOWN_CHANGES:]:
+        click.echo(f"{change.at}  version {change.version} {change.kind}: {change.reason}")
+
+
+@click.command()
+@click.argument("version")
+@click.option("--reason", required=True, help="Why; it is recorded.")
+@named
+@as_json
+@well_behaved
+def promote(version: str, reason: str, name: str | None, wants_json: bool) -> None:
+    """Make VERSION (a number or an alias) the champion, whatever the gate said.
+
+    \b
+    Examples:
+      reconv promote 3 --reason "tried on the line for a week"
+    """
+    registry = _registry(name)
+    before, after = registry.champion(), registry.version(version)
+    registry.promote(after, "by hand", reason)
+    _say_change(registry, before, after, wants_json)
+
+
+@click.command()
+@click.option("--reason", required=True, help="Why; it is recorded.")
+@named
+@as_json
+@well_behaved
+def rollback(reason: str, name: str | None, wants_json: bool) -> None:
+    """Make the champion before the present one champion again.
+
+    \b
+    Examples:
+      reconv rollback --reason "takes wet scratches for dents"
+    """
+    registry = _registry(name)
+    before, after = registry.roll_back(reason)
+    _say_change(registry, before, after, wants_json)
+
+
+def _registry(name: str | None) -> "Registry":
+    from reconv.params import load_params
+    from reconv.registry.opening import open_registry
+
+    return open_registry(load_params(), name)
+
+
+def _say_change(registry: "Registry", before: "Version | None", after: "Version", wants_json: bool) -> None:
+    number = before.number if before else None
+    if wants_json:
+        print_json({"name": registry.name, "champion": after.number, "before": number})
+    elif number == after.number:
+        click.echo(f"{registry.name} version {after.number} is champion already")
+    else:
+        instead = f", instead of version {number}" if number else ""
+        click.echo(f"{registry.name} version {after.number} is champion{instead}")
+
+
+def _described(version: "Version") -> dict[str, Any]:
+    tags = version.tags
+    return {
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "model": tags.get("model", ""),
+        "test_accuracy": float(tags["test_accuracy"]) if "test_accuracy" in tags else None,
+        "contest": json.loads(tags["reconv.contest"]) if "reconv.contest" in tags else None,
+        "registered": time.strftime("%Y-%m-%d %H:%M", time.localtime(version.created)),
+        "lineage": {
+            "git_commit": tags.get("git_commit", ""),
+            "data_digest": tags.get("data_digest", ""),
+            "run": version.run_id,
+            "pipeline_run": tags.get("pipeline_run", ""),
+            **{key: tags.get(key, "") for key in ("training_run", "search_run", "trial")},
+        },
+        "description": version.description,
+    }
+
+
+def _as_table(versions: list[dict[str, Any]]) -> str:
+    rows = [["version", "", "model", "test accuracy", "against the champion", "registered", "commit", "data", "run"]]
+    for one in versions:
+        lineage, contest = one["lineage"], one["contest"]
+        accuracy = "" if one["test_accuracy"] is None else f"{one['test_accuracy']:.2%}"
+        against = ""
+        if contest:
+            points = 100 * (contest["accuracy"] - contest["champion_accuracy"])
+            against = f"{points:+.2f} points over version {contest['champion']}, p {contest['p_value']:.2g}"
+        rows.append(
+            [
+                str(one["version"]),
+                ", ".join(one["aliases"]),
+                one["model"],
+                accuracy,
+                against,
+                one["registered"],
+                lineage["git_commit"][:_DIGITS],
+                lineage["data_digest"][:_DIGITS],
+                lineage["run"][:_DIGITS],
+            ]
+        )
+    return table(rows)

@@ -1,0 +1,1 @@
+"""A registered classifier's answers to any number of images."""

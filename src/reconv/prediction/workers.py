@@ -1,0 +1,153 @@
+"""Who reads and answers the chunks: this process where there are few images, else Ray Data on the cores and GPUs of
+this machine or of a cluster.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconv.data.decoding import Conversion
+from reconv.errors import DataError
+from reconv.params import ResourcesParams
+from reconv.prediction.inputs import Inputs, Reader
+from reconv.serving.bundle import MODEL, SERVED, WEIGHTS
+from reconv.training.cluster import Session, cluster_address, ray_session
+
+_FEW_IMAGES = 4000
+_BLOCK_CHUNKS = 4
+Bundle = Mapping[str, bytes]
+"""Name -> content of its files."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    chunk: int
+    probabilities: NDArray[np.float32]
+    """(images of the chunk, K)."""
+    problems: dict[int, str]
+    """Position in the chunk -> why it was not answered."""
+
+
+def answer_chunks(
+    inputs: Inputs, chunks: Sequence[int], bundle: Path, conversion: Conversion, resources: ResourcesParams
+) -> Iterator[Answers]:
+    """In any order.
+
+    Raises:
+        DataError: packed pixels of another size.
+        UnavailableError: the cluster cannot be used.
+    """
+    if cluster_address(resources) is None and len(chunks) * inputs.chunk_images <= _FEW_IMAGES:
+        worker = _Answerer(_content(bundle), None)
+        for chunk in chunks:
+            read = inputs.reader.read(inputs.part(chunk), conversion)
+            yield Answers(chunk, worker.probabilities(read.images), read.problems)
+        return
+    with ray_session(resources) as session:
+        yield from _on_ray(inputs, chunks, _content(bundle), conversion, session)
+
+
+def _on_ray(
+    inputs: Inputs, chunks: Sequence[int], bundle: Bundle, conversion: Conversion, session: Session
+) -> Iterator[Answers]:
+    """One process per core that reads and answers; where there are GPUs, cores read and each GPU answers."""
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    rows = [{"chunk": chunk, "part": json.dumps(_plain(inputs.part(chunk)))} for chunk in chunks]
+    dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _BLOCK_CHUNKS))
+    arguments = (ray.put(bundle), session.threads_per_training)
+    read = partial(_read, inputs.reader, conversion, Path.cwd())
+    gpus = int(session.num_gpus)
+    if gpus:
+        dataset = dataset.map(read).map(_AnswerRead, fn_constructor_args=arguments, num_gpus=1, concurrency=gpus)
+    else:
+        workers = max(1, min(int(session.num_cpus / session.threads_per_training), len(rows)))
+        dataset = dataset.map(
+            _ReadAndAnswer,
+            fn_constructor_args=(*arguments, read),
+            num_cpus=session.threads_per_training,
+            concurrency=workers,
+        )
+    for row in dataset.iter_rows():
+        if row["refused"]:
+            raise DataError(row["refused"])
+        problems = {int(at): problem for at, problem in json.loads(row["problems"]).items()}
+        count = len(inputs.part(row["chunk"]))
+        answers = np.frombuffer(row["probabilities"], np.float32).reshape(count, -1)
+        yield Answers(row["chunk"], answers, problems)
+
+
+class _Answerer:
+    """The classifier of a bundle that came as bytes."""
+
+    def __init__(self, bundle: Bundle, num_threads: int | None) -> None:
+        import torch
+
+        from reconv.serving.answering import Answering
+        from reconv.training.precision import best_device
+
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        with tempfile.TemporaryDirectory(prefix="reconv-") as folder:
+            for name, content in bundle.items():
+                (Path(folder) / name).write_bytes(content)
+            self._answering = Answering(Path(folder), best_device())
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._answering.probabilities(images).astype(np.float32)
+
+
+class _AnswerRead(_Answerer):
+    """Rows with images -> rows with probabilities."""
+
+    def __init__(self, bundle: Any, num_threads: int) -> None:
+        import ray
+
+        super().__init__(ray.get(bundle), num_threads)
+        self._shape: tuple[int, ...] = self._answering.image_shape
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        images = np.frombuffer(row.pop("images"), np.uint8).reshape(-1, *self._shape)
+        return {**row, "probabilities": self.probabilities(images).tobytes()}
+
+
+class _ReadAndAnswer(_AnswerRead):
+    def __init__(self, bundle: Any, num_threads: int, read: Any) -> None:
+        super().__init__(bundle, num_threads)
+        self._read = read
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return super().__call__(self._read(row))
+
+
+def _read(reader: Reader, conversion: Conversion, here: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """`here` is what relative paths start from: a worker has a working folder of its own."""
+    part = json.loads(row["part"])
+    refused, images, problems = "", b"", {}
+    try:
+        with chdir(here) if here.is_dir() else nullcontext():
+            read = reader.read(range(*part["rows"]) if "rows" in part else part["paths"], conversion)
+        images, problems = read.images.tobytes(), read.problems
+    except DataError as error:
+        refused = str(error)
+    return {"chunk": row["chunk"], "images": images, "problems": json.dumps(problems), "refused": refused}
+
+
+def _plain(part: Sequence[str] | range) -> dict[str, Any]:
+    return {"rows": [part.start, part.stop]} if isinstance(part, range) else {"paths": list(part)}
+
+
+def _content(bundle: Path) -> Bundle:
+    return {name: (bundle / name).read_bytes() for name in (WEIGHTS, MODEL, SERVED) if (bundle / name).exists()}
