@@ -237,6 +237,18 @@ class ResourcesParams(Section):
     train: TrainResources
 
 
+THIS_MACHINE = ResourcesParams(
+    ray_address=None,
+    storage=None,
+    tracking_uri=None,
+    cpus_per_trial=1,
+    gpus_per_trial="auto",
+    memory_per_trial=None,
+    train=TrainResources(workers=(1, 1)),
+)
+"""For commands that are used outside of a project's folder."""
+
+
 class Params(Section):
     data: DataParams
     augment: AugmentParams

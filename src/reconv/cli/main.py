@@ -5,6 +5,7 @@ import click
 from reconv.cli.doctor import doctor
 from reconv.cli.models import models, promote, rollback
 from reconv.cli.pipeline import report, run, ui
+from reconv.cli.predict import predict
 
 _EPILOG = """
 \b
@@ -33,5 +34,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, run, report, ui, models, promote, rollback):
+for _command in (doctor, run, report, ui, predict, models, promote, rollback):
     main.add_command(_command)

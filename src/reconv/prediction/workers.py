@@ -22,7 +22,7 @@ from reconv.serving.bundle import MODEL, SERVED, WEIGHTS
 from reconv.training.cluster import Session, cluster_address, ray_session
 
 _FEW_IMAGES = 4000
-_BLOCK_CHUNKS = 4
+_BLOCK_CHUNKS, _BLOCKS_PER_CORE = 4, 2
 Bundle = Mapping[str, bytes]
 """Name -> content of its files."""
 
@@ -66,19 +66,21 @@ def _on_ray(
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     rows = [{"chunk": chunk, "part": json.dumps(_plain(inputs.part(chunk)))} for chunk in chunks]
-    dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _BLOCK_CHUNKS))
+    cores = max(1, int(session.num_cpus / session.threads_per_training))
+    blocks = min(len(rows), max(_BLOCKS_PER_CORE * cores, -(-len(rows) // _BLOCK_CHUNKS)))
+    dataset = ray.data.from_items(rows, override_num_blocks=blocks)
     arguments = (ray.put(bundle), session.threads_per_training)
     read = partial(_read, inputs.reader, conversion, Path.cwd())
     gpus = int(session.num_gpus)
     if gpus:
-        dataset = dataset.map(read).map(_AnswerRead, fn_constructor_args=arguments, num_gpus=1, concurrency=gpus)
+        answer = partial(dataset.map(read).map, _AnswerRead, fn_constructor_args=arguments)
+        dataset = answer(num_gpus=1, concurrency=min(gpus, blocks))
     else:
-        workers = max(1, min(int(session.num_cpus / session.threads_per_training), len(rows)))
         dataset = dataset.map(
             _ReadAndAnswer,
             fn_constructor_args=(*arguments, read),
             num_cpus=session.threads_per_training,
-            concurrency=workers,
+            concurrency=min(cores, blocks),
         )
     for row in dataset.iter_rows():
         if row["refused"]:

@@ -1,6 +1,6 @@
 """The registry that params.yaml and the environment name, for stages and commands."""
 
-from reconv.params import Params
+from reconv.params import THIS_MACHINE, Params, ResourcesParams
 from reconv.registry.registry import Registry
 from reconv.tracking.opening import model_name
 from reconv.tracking.server import check_tracking, connect, tracking_uri, unavailable
@@ -12,9 +12,18 @@ def open_registry(params: Params, name: str | None = None) -> Registry:
     Raises:
         UnavailableError: the tracking server does not answer.
     """
-    check_tracking(params.resources)
-    uri = tracking_uri(params.resources)
+    return registry_at(name or model_name(params), params.resources)
+
+
+def registry_at(name: str, resources: ResourcesParams = THIS_MACHINE) -> Registry:
+    """The registered model `name` of the server that MLFLOW_TRACKING_URI or `resources` names.
+
+    Raises:
+        UnavailableError: it does not answer.
+    """
+    check_tracking(resources)
+    uri = tracking_uri(resources)
     try:
-        return Registry(connect(uri), name or model_name(params))
+        return Registry(connect(uri), name)
     except Exception as error:  # whatever the store's client raises
         raise unavailable(uri, error) from None

@@ -25,7 +25,15 @@ from reconv.places import BASELINE, CNN, run_file, search_dir, seed_dir
 from reconv.registry.gate import Look, contest, decide, fresh_test_note, mcnemar_p_value
 from reconv.registry.ledger import look_number
 from reconv.registry.reference import Reference, content_hashes, load_reference, reference_of, save_reference
-from reconv.registry.registry import CANDIDATE, MODEL_ARTIFACT, TEST_SET, WEIGHTS_SHA256, Registry, Version
+from reconv.registry.registry import (
+    CANDIDATE,
+    MODEL_ARTIFACT,
+    OPPONENT_ARTIFACT,
+    TEST_SET,
+    WEIGHTS_SHA256,
+    Registry,
+    Version,
+)
 from reconv.serving.bundle import MODEL, WEIGHTS, identity, write_bundle
 from reconv.serving.logits import Logits, scaled_probabilities
 from reconv.tracking.lineage import dvc_hashes
@@ -36,8 +44,6 @@ from reconv.tracking.record import StageRun
 _PACKAGE = Path(__file__).parents[1]
 SERVED_SEED = 0
 """Chosen before any test image was seen: the best seed on the test set would look better than it is."""
-OPPONENT = "opponent"
-"""The other model's classifier, among the artifacts of the run that registers."""
 _REQUIREMENTS = (
     "mlflow",
     "numpy",
@@ -243,5 +249,5 @@ def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> str:
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in (*_REQUIREMENTS, *torchvision)],
         )
         mlflow.log_metrics(test_metrics(outcome.metrics[judged.model]), model_id=info.model_id)
-        mlflow.log_artifacts(str(seed_dir(_other(judged.model), SERVED_SEED)), OPPONENT)
+        mlflow.log_artifacts(str(seed_dir(_other(judged.model), SERVED_SEED)), OPPONENT_ARTIFACT)
         return str(info.model_uri)

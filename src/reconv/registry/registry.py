@@ -5,7 +5,6 @@ a champion can be taken back.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,6 +25,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 CANDIDATE, WEIGHTS_SHA256, TEST_SET = "reconv.candidate", "reconv.weights_sha256", "reconv.test_set"
 """Tags of a version."""
 MODEL_ARTIFACT, BUNDLE_ARTIFACT = "model", "artifacts/classifier"
+OPPONENT_ARTIFACT = "opponent"
+"""The other model's classifier, among the artifacts of the run that registers."""
 _CHANGE = "reconv.champion."
 _CACHE = STATE / "models"
 _MOST_CHARACTERS = 4000
@@ -112,31 +113,42 @@ class Registry:
         Raises:
             RegistryError: it cannot be had, or is not what was registered.
         """
+        place = self._client.get_model_version_download_uri(self.name, str(version.number))
+        return self._fetched(
+            version, "classifier", f"{place.rstrip('/')}/{BUNDLE_ARTIFACT}", version.tags.get(WEIGHTS_SHA256)
+        )
+
+    def opponent(self, version: Version) -> Path:
+        """The folder of the other model's classifier, which it was compared with, on this machine.
+
+        Raises:
+            RegistryError: it cannot be had.
+        """
+        return self._fetched(version, "opponent", f"runs:/{version.run_id}/{OPPONENT_ARTIFACT}", None)
+
+    def _fetched(self, version: Version, what: str, uri: str, sha256: str | None) -> Path:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        expected = version.tags.get(WEIGHTS_SHA256, "")
-        folder = _CACHE / self.name / f"{version.number}-{version.run_id[:8]}"
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:
-                try:
-                    place = self._client.get_model_version_download_uri(self.name, str(version.number))
-                    fetched = mlflow.artifacts.download_artifacts(
-                        artifact_uri=f"{place.rstrip('/')}/{BUNDLE_ARTIFACT}", dst_path=temporary
-                    )
-                except (MlflowException, OSError) as error:
-                    raise RegistryError(
-                        f"{self.name} version {version.number} cannot be fetched "
-                        f"({next(iter(str(error).splitlines()), type(error).__name__)}): if MLflow's artifacts are "
-                        "gone for good, delete that version there."
-                    ) from None
-                if expected and sha256_of_file(Path(fetched) / WEIGHTS) != expected:
-                    raise RegistryError(
-                        f"{self.name} version {version.number}: its weights are not those that were registered "
-                        f"(SHA-256 {expected[:12]}… expected)."
-                    )
-                shutil.move(fetched, folder)
+        folder = _CACHE / self.name / f"{version.number}-{version.run_id[:8]}" / what
+        if folder.exists():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:
+            try:
+                fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=temporary))
+            except (MlflowException, OSError) as error:
+                raise RegistryError(
+                    f"the {what} of {self.name} version {version.number} cannot be fetched "
+                    f"({next(iter(str(error).splitlines()), type(error).__name__)}): if MLflow's artifacts are gone "
+                    "for good, delete that version there."
+                ) from None
+            if sha256 and sha256_of_file(fetched / WEIGHTS) != sha256:
+                raise RegistryError(
+                    f"{self.name} version {version.number}: its weights are not those that were registered (SHA-256 "
+                    f"{sha256[:12]}… expected)."
+                )
+            fetched.replace(folder)
         return folder
 
     def changes(self) -> list[Change]:
