@@ -1,10 +1,8 @@
 """Classifiers that were trained for a moment, with all that the stages before `register` find out about them."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -54,24 +52,29 @@ def make_verdict() -> Callable[..., Verdict]:
     return verdict_of
 
 
+def outcome_of(data: PreparedData, params: Params, epochs: int, seed: int, lr: float, **of_verdict: Any) -> Outcome:
+    """A CNN, and a feed-forward network that learns nothing, trained into results/train and evaluated."""
+    metrics: dict[str, Metrics] = {}
+    predictions: dict[str, pd.DataFrame] = {}
+    for model in ("cnn", "feedforward"):
+        recipe = params.recipe.model_copy(update={"lr": lr if model == "cnn" else 1e-7})
+        job = TrainingJob(model, params.network(model), recipe, params.augment, epochs, seed)
+        trained = fit(job, data.manifest, data.train, data.validation, lambda *_: None)
+        folder = seed_dir(model, 0)
+        write_bytes(folder / "weights.safetensors", trained.weights)
+        write_json(folder / "model.json", trained.arguments)
+        found = evaluate({0: folder}, data, COST, params.evaluate)
+        metrics[model], predictions[model] = found.metrics, found.predictions
+    origins = {model: Origin("of the search", 1, "of the training") for model in metrics}
+    return Outcome(verdict_of(**of_verdict), metrics, predictions, origins)
+
+
 @pytest.fixture
-def make_outcome(make_job: Callable[..., TrainingJob], params: Params) -> Callable[..., Outcome]:
-    """make_outcome(data, epochs=1, seed=0, lr=0.01): a CNN, and a feed-forward network that learns nothing, trained
-    into results/train and evaluated."""
+def make_outcome(params: Params) -> Callable[..., Outcome]:
+    """make_outcome(data, epochs=1, seed=0, lr=0.01): see `outcome_of`."""
 
     def make(data: PreparedData, epochs: int = 1, seed: int = 0, lr: float = 1e-2, **of_verdict: Any) -> Outcome:
-        metrics: dict[str, Metrics] = {}
-        predictions: dict[str, pd.DataFrame] = {}
-        for model in ("cnn", "feedforward"):
-            folder = seed_dir(model, 0)
-            job = make_job(model, epochs=epochs, seed=seed, changes={"recipe.lr": lr if model == "cnn" else 1e-7})
-            trained = fit(job, data.manifest, data.train, data.validation, lambda *_: None)
-            write_bytes(folder / "weights.safetensors", trained.weights)
-            write_json(folder / "model.json", trained.arguments)
-            found = evaluate({0: folder}, data, COST, params.evaluate)
-            metrics[model], predictions[model] = found.metrics, found.predictions
-        origins = {model: Origin("of the search", 1, "of the training") for model in metrics}
-        return Outcome(verdict_of(**of_verdict), metrics, predictions, origins)
+        return outcome_of(data, params, epochs, seed, lr, **of_verdict)
 
     return make
 
@@ -80,23 +83,3 @@ def make_outcome(make_job: Callable[..., TrainingJob], params: Params) -> Callab
 def registry(params: Params) -> Registry:
     """Of the current folder's store."""
     return open_registry(params)
-
-
-@pytest.fixture
-def bundle_of(tmp_path: Path, make_job: Callable[..., TrainingJob]) -> Iterator[Callable[..., Path]]:
-    """bundle_of(data, epochs=2, temperature=1.5): of a CNN that was trained for a moment."""
-    from reconv.serving.bundle import write_bundle
-
-    def make(data: PreparedData, epochs: int = 2, temperature: float = 1.5, name: str = "bundle") -> Path:
-        trained = fit(make_job(epochs=epochs), data.manifest, data.train, data.validation, lambda *_: None)
-        write_bytes(tmp_path / "trained" / "weights.safetensors", trained.weights)
-        write_json(tmp_path / "trained" / "model.json", trained.arguments)
-        write_bundle(tmp_path / name, tmp_path / "trained", temperature, data.manifest, "crop")
-        return tmp_path / name
-
-    yield make
-
-
-def flags(*parts: tuple[int, bool]) -> np.ndarray:
-    """flags((3, True), (1, False))."""
-    return np.concatenate([np.full(count, value) for count, value in parts])
