@@ -31,7 +31,7 @@ def text_of(**kwargs) -> str:
         lambda: PIXELS,
         lambda: PIXELS.astype(np.int64),
         lambda: PIXELS.astype(np.float64),
-        lambda: PIXELS.tolist(),
+        PIXELS.tolist,
         lambda: [file_of(image) for image in PIXELS],
         lambda: [text_of(image=image) for image in PIXELS],
         lambda: ["data:image/png;base64," + text_of(image=image) for image in PIXELS],

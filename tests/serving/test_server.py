@@ -44,7 +44,8 @@ class Served:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+            with error:
+                return error.code, json.loads(error.read())
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +60,12 @@ def served(tmp_path_factory, make_prepared, tiny_params) -> Iterator[Served]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve", "--env-manager", "local"]
     command += ["-m", f"models:/{registry.name}@champion", "--host", "127.0.0.1", "--port", str(port)]
-    uri = f"sqlite:///{folder}/mlflow.db"
+    variables = environment(MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(MLFLOW_TRACKING_URI=uri),
+            env=variables,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -132,10 +133,8 @@ def test_a_file_may_have_any_size(served, kind):
     status, answer = served.ask({"inputs": [base64_of(served.images[0], kind, 64)]})
 
     assert status == 200
-    assert (
-        answer["predictions"][0]["class"]
-        == served.ask({"inputs": served.images[:1].tolist()})[1]["predictions"][0]["class"]
-    )
+    _, as_pixels = served.ask({"inputs": served.images[:1].tolist()})
+    assert answer["predictions"][0]["class"] == as_pixels["predictions"][0]["class"]
 
 
 @pytest.mark.parametrize(
@@ -163,4 +162,5 @@ def test_what_is_no_json_is_refused(served):
     request = urllib.request.Request(f"{served.url}/invocations", b"pixels", {"Content-Type": "image/png"})
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=30)
-    assert refused.value.code == 415
+    with refused.value as error:
+        assert error.code == 415
