@@ -6,9 +6,10 @@ from reconv.console import SearchProgress
 from reconv.data.arrays import PreparedData
 from reconv.files import write_csv, write_yaml
 from reconv.places import search_dir
-from reconv.search.search import search
+from reconv.search.search import cores_of_a_trial, search
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_search
+from reconv.tracking.trainings import trainings_tag
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
 
@@ -21,6 +22,8 @@ if __name__ == "__main__":
         state = this.resumable_dir([repr(part) for part in (*fingerprint, params.search)])
         progress = SearchProgress(this.console, params.search.budget_epochs)
         this.run.log_dataset(data.manifest, "search")
+        threads = int(cores_of_a_trial(params, this.session))
+        this.run.set_tags(trainings_tag("search", model, params, data.manifest, threads))
         outcome = search(model, params, data, state, this.session, this.observers(progress))
 
         out = search_dir(model)

@@ -8,6 +8,7 @@ from reconv.files import read_yaml
 from reconv.places import search_dir, train_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
+from reconv.tracking.trainings import trainings_tag
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
 from reconv.training.job import jobs_for
@@ -24,12 +25,14 @@ if __name__ == "__main__":
         progress = TrainProgress(this.console, params.train.num_seeds, params.train.max_epochs)
         this.run.log_dataset(data.manifest, "training")
         this.run.log_params(best["values"])
-        observers = this.observers(progress)
-        trained, cost = train_seeds(jobs, data, state, this.session, observers)
+        session = this.session
+        common = trainings_tag("train", model, params, data.manifest, session.threads_per_training, session.workers[1])
+        this.run.set_tags(common)
+        trained, cost = train_seeds(jobs, data, state, session, this.observers(progress))
 
         out = train_dir(model)
         write_trained(trained, cost, conditions_of(jobs, best["values"], data.manifest, trained, cost), out)
-        log_training(this.run, model, cost, out / "curves.csv")
+        log_training(this.run, model, cost, out / "curves.csv", {seed: one.weights for seed, one in trained.items()})
         this.console.say(
             f"{len(trained)} seeds · {params.train.max_epochs} epochs in {cost.wall_seconds:,.0f} s · "
             f"{cost.images_per_second:,.0f} images/s each · {cost.precision} on {cost.device} · logs in "

@@ -17,7 +17,8 @@ PIPELINE = REPOSITORY / "pipeline"
 MODULES = sorted(
     ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py") if path.stem != "__init__"
 )
-SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py"))
+COMMANDS = {"retrain"}  # in pipeline/, beside the stages
+SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py") if path.stem not in COMMANDS)
 
 BASE = {"errors", "domains", "params", "artifacts", "files", "places", "resuming"}
 # Part of the package (a folder or a module) -> the parts, or single modules of them, that it may import besides itself.

@@ -21,6 +21,10 @@ class UnavailableError(ReconvError):
     """Something outside this process (tracking server, Ray cluster, mirror) cannot be reached."""
 
 
+class BusyError(UnavailableError):
+    """Another process does the same here."""
+
+
 class ComparisonError(ReconvError):
     """The two models were not measured alike, so that a comparison would mean nothing."""
 
@@ -41,6 +45,10 @@ class DeviceMemoryShortError(MemoryShortError):
 
 class RegistryError(ReconvError):
     """The registered model has no such version or champion, or it cannot be fetched."""
+
+
+class RetrainingError(ReconvError):
+    """A retraining could not go on; the next one does."""
 
 
 class SubmissionError(ReconvError):

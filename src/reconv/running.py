@@ -6,6 +6,7 @@ A `dvc` that is killed leaves its stage behind, and the next `dvc repro` would s
 import fcntl
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import TextIO
 
 import psutil
 
-from reconv.errors import UnavailableError
+from reconv.errors import BusyError
 from reconv.places import LOCKS
 
 _LOOK_SECONDS = 1.0
@@ -29,13 +30,13 @@ def run_alone(name: str, say: Callable[[str], None], wait_seconds: float = _WAIT
     """Wait for another process that runs the stage `name` in this folder to end, as one does whose `dvc` was killed.
 
     Raises:
-        UnavailableError: it is there after `wait_seconds`.
+        BusyError: it is there after `wait_seconds`.
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     with (LOCKS / name).open("a+", encoding="utf-8") as file:  # the system frees the lock of a process that dies
         _lock(file, name, say, wait_seconds)
         file.truncate(0)
-        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         yield
 
@@ -50,7 +51,7 @@ def _lock(file: TextIO, name: str, say: Callable[[str], None], wait_seconds: flo
             file.seek(0)
             holder = file.read()
             if time.monotonic() >= deadline:
-                raise UnavailableError(
+                raise BusyError(
                     f"another one runs {name} in this folder ({holder}): let it end, or kill it, then run the same "
                     "command."
                 ) from None

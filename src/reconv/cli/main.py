@@ -6,6 +6,8 @@ from reconv.cli.doctor import doctor
 from reconv.cli.models import models, promote, rollback
 from reconv.cli.pipeline import report, run, ui
 from reconv.cli.predict import predict
+from reconv.cli.reproduce import reproduce
+from reconv.cli.retrain import retrain
 
 _EPILOG = """
 \b
@@ -34,5 +36,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, run, report, ui, predict, models, promote, rollback):
+for _command in (doctor, run, report, ui, predict, retrain, models, promote, rollback, reproduce):
     main.add_command(_command)

@@ -3,7 +3,7 @@
 from reconv.params import THIS_MACHINE, Params, ResourcesParams
 from reconv.registry.registry import Registry
 from reconv.tracking.opening import model_name
-from reconv.tracking.server import check_tracking, connect, tracking_uri, unavailable
+from reconv.tracking.server import client_of
 
 
 def open_registry(params: Params, name: str | None = None) -> Registry:
@@ -21,9 +21,4 @@ def registry_at(name: str, resources: ResourcesParams = THIS_MACHINE) -> Registr
     Raises:
         UnavailableError: it does not answer.
     """
-    check_tracking(resources)
-    uri = tracking_uri(resources)
-    try:
-        return Registry(connect(uri), name)
-    except Exception as error:  # whatever the store's client raises
-        raise unavailable(uri, error) from None
+    return Registry(client_of(resources), name)

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from reconv.data.arrays import PreparedData
 from reconv.data.shards import AnyImages
 from reconv.files import read_json, read_yaml, sha256_of_file
 from reconv.params import Params
-from reconv.places import BASELINE, CNN, run_file, search_dir, seed_dir
+from reconv.places import BASELINE, CNN, COMPARE, evaluate_dir, run_file, search_dir, seed_dir
 from reconv.registry.gate import Look, contest, decide, fresh_test_note, mcnemar_p_value
 from reconv.registry.ledger import look_number
 from reconv.registry.reference import Reference, content_hashes, load_reference, reference_of, save_reference
@@ -33,6 +33,7 @@ from reconv.registry.registry import (
     WEIGHTS_SHA256,
     Registry,
     Version,
+    taken_back,
 )
 from reconv.serving.bundle import MODEL, WEIGHTS, identity, write_bundle
 from reconv.serving.logits import Logits, scaled_probabilities
@@ -98,6 +99,18 @@ def origin_of(model: str) -> Origin:
     return Origin(runs[0], int(read_yaml(search_dir(model) / "best.yaml")["trial"]), runs[1])
 
 
+def outcome_here() -> Outcome:
+    """What the stages before left in results/."""
+    verdict = Verdict.load(COMPARE / "verdict.json")
+    models = list(verdict.accuracy)
+    return Outcome(
+        verdict,
+        {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models},
+        {model: pd.read_parquet(evaluate_dir(model) / "predictions.parquet") for model in models},
+        {model: origin_of(model) for model in models},
+    )
+
+
 @dataclass(frozen=True)
 class Judged:
     """A candidate's bundle, and what the gate says of it."""
@@ -109,6 +122,11 @@ class Judged:
     champion: Version | None
     decision: Decision
     contest: Contest | None
+
+    @property
+    def is_champion(self) -> bool:
+        """Already."""
+        return self.champion is not None and self.champion.tags.get(CANDIDATE) == self.identity
 
 
 @contextmanager
@@ -137,9 +155,22 @@ def judge(outcome: Outcome, data: PreparedData, params: Params, registry: Regist
             against = contest(candidate_N, answers_N[unseen_N] == labels_N, look, str(champion.number))
         right_N, other_N = (outcome.logits(one).argmax(axis=1) == data.test.labels for one in (model, _other(model)))
         decision = decide(outcome.verdict, look, against, mcnemar_p_value(right_N, other_N))
-        if champion is not None and champion.tags.get(CANDIDATE) == name:
-            decision = Decision(alias="champion", reason=f"it is version {champion.number}, the champion already")
-        yield Judged(model, bundle, name, reference, champion, decision, against)
+        judged = Judged(model, bundle, name, reference, champion, decision, against)
+        yield replace(judged, decision=_of_known(judged, registry) or decision)
+
+
+def _of_known(judged: Judged, registry: Registry) -> Decision | None:
+    """A candidate that is the champion stays it; one that a person took back is not promoted again."""
+    if judged.champion is not None and judged.is_champion:
+        return Decision(alias="champion", reason=f"it is version {judged.champion.number}, the champion already")
+    known = registry.candidate(judged.identity)
+    reason = taken_back(registry.changes()).get(known.number) if known is not None else None
+    if known is None or reason is None:
+        return None
+    by_hand = f"`reconv promote {known.number}` overrules that"
+    return Decision(
+        alias="challenger", reason=f"it is version {known.number}, which was taken back ({reason}); {by_hand}"
+    )
 
 
 def _answers_of(version: Version, registry: Registry, data: PreparedData) -> NDArray[np.int64] | None:

@@ -164,6 +164,8 @@ class Registry:
         if before is not None and (not changes or changes[-1].version != before.number):
             changes.append(self._keep(len(changes) + 1, before.number, "by hand", "not by reconv, or interrupted"))
         self._client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
+        if CHALLENGER in version.aliases:
+            self._client.delete_registered_model_alias(self.name, CHALLENGER)
         self._keep(len(changes) + 1, version.number, kind, reason)
 
     def _keep(self, number: int, version: int, kind: Kind, reason: str) -> Change:
@@ -246,6 +248,18 @@ def former_champions(changes: list[Change], present: int) -> list[int]:
     if stack and stack[-1] == present:
         stack.pop()
     return [version for version in stack if version != present]
+
+
+def taken_back(changes: list[Change]) -> dict[int, str]:
+    """Versions that a person took back, with the reason, and has not promoted since."""
+    taken: dict[int, str] = {}
+    champion: int | None = None
+    for change in changes:
+        if change.kind == "rolled back" and champion is not None:
+            taken[champion] = change.reason
+        taken.pop(change.version, None)
+        champion = change.version
+    return taken
 
 
 def _version(found: "ModelVersion", aliases: list[str]) -> Version:

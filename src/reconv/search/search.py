@@ -65,9 +65,7 @@ def search(
     if session.gpu_share_is_measured and not params.search.reproducible:
         largest = largest_of_search(model, params, data.manifest)
         session = with_shared_gpus(session, [largest], None, delivery, observer)
-    # No node of a cluster has as many cores as all of them together.
-    takes_all = params.search.reproducible and session.is_local
-    cpus = session.num_cpus if takes_all else session.cpus_per_training
+    cpus = cores_of_a_trial(params, session)
     room = 1 if params.search.reproducible else session.room
     with metered(state, session.is_local) as meter:
         settings = TrialSettings(model, params, delivery, state, num_threads=int(cpus))
@@ -99,6 +97,12 @@ def search(
             num_trials=len(table),
         ),
     )
+
+
+def cores_of_a_trial(params: Params, session: Session) -> float:
+    # No node of a cluster has as many cores as all of them together.
+    takes_all = params.search.reproducible and session.is_local
+    return session.num_cpus if takes_all else session.cpus_per_training
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,25 @@ class Outputs:
         here.chmod(_READ_ONLY)
 
 
+def link_directory(cache: Path, md5: str, to: Path) -> bool:
+    """Make the folder `to`, with links to the objects of a directory in DVC's cache; False if one is not there.
+
+    Raises:
+        SubmissionError: its list is damaged.
+    """
+    objects = cache / "files" / "md5"
+    listed = _object(objects, md5)
+    if not listed.exists():
+        return False
+    for member in _members(listed):
+        here = _object(objects, member.md5)
+        if not here.exists():
+            return False
+        (to / member.relpath).parent.mkdir(parents=True, exist_ok=True)
+        (to / member.relpath).symlink_to(here)
+    return True
+
+
 @contextmanager
 def reaching(storage: str) -> Iterator[None]:
     """Raises UnavailableError for what the store's client raises in the block."""

@@ -37,12 +37,14 @@ class Submission:
         SubmissionError: the folder is no working copy of git.
     """
 
-    def __init__(self, arguments: Sequence[str], say: Say, show: Say) -> None:
+    def __init__(self, arguments: Sequence[str], say: Say, show: Say, occasion: str = "") -> None:
+        """`occasion` makes it another submission where files and arguments are the same, and what they are about is
+        not."""
         self.arguments = [*arguments]
         self._resources = load_params().resources
         self._storage = _storage(self._resources)
         self._sums = WorkingTree().sums()
-        self.name = submission_name(self._sums, arguments)
+        self.name = submission_name(self._sums, [*arguments, *([occasion] if occasion else [])])
         self._say = say
         self._show = show
 

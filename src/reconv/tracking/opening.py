@@ -40,7 +40,7 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
     name = f"{stage} {model}" if model else stage
     try:
         client = connect(uri)
-        experiment_id = _experiment(client, uri, params)
+        experiment_id = experiment_of(client, uri, params)
         pipeline = _pipeline_run(client, experiment_id, params)
         run_id = _join_or_create(client, experiment_id, pipeline, name)
         courier = Courier(client, uri, run_id, set(pipeline["stages"].values()), say)
@@ -75,7 +75,7 @@ def end_pipeline_run() -> None:
     _PIPELINE.unlink(missing_ok=True)
 
 
-def _experiment(client: "MlflowClient", uri: str, params: Params) -> str:
+def experiment_of(client: "MlflowClient", uri: str, params: Params) -> str:
     name = slug(params.data.source)
     found = client.get_experiment_by_name(name)
     if found is not None:

@@ -1,13 +1,15 @@
 """What a stage's run says of its outcome: metrics under the names that they have everywhere, files, a description."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from reconv.artifacts import Budget, DataReport, Explanation, Manifest, Metrics, Study, TrainingCost, Verdict
+from reconv.files import AnyPath, local_copy, sha256_of_file
 from reconv.tracking.record import StageRun
+from reconv.tracking.trainings import weights_tag
 
 
 def log_prepared(run: StageRun, manifest: Manifest, report: DataReport, report_file: Path) -> None:
@@ -37,8 +39,13 @@ def log_search(run: StageRun, model: str, budget: Budget, best: dict[str, Any], 
     )
 
 
-def log_training(run: StageRun, model: str, cost: TrainingCost, curves_file: Path) -> None:
-    """The run's own curve is the mean over seeds."""
+def log_training(
+    run: StageRun, model: str, cost: TrainingCost, curves_file: Path, weights: Mapping[int, AnyPath]
+) -> None:
+    """The run's own curve is the mean over seeds; each seed's run has the digest of its weights (seed -> file)."""
+    for seed, file in weights.items():
+        with local_copy(file) as copy:
+            run.tag(f"seed-{seed}", weights_tag(sha256_of_file(copy)))
     curves = pd.read_csv(curves_file)
     for epoch, row in curves.groupby("epoch").mean(numeric_only=True).drop(columns="seed").iterrows():
         run.log_metrics({str(name): float(value) for name, value in row.items()}, step=int(str(epoch)))

@@ -165,6 +165,10 @@ class StageRun(Record):
     def note(self, text: str) -> None:
         pass
 
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """The run of a trial or seed."""
+        Record(self.courier, {"key": key}).set_tags(tags)
+
     def keep_log(self, key: str, path: Path) -> None:
         """The log file of a trial or seed, with its run."""
         Record(self.courier, {"key": key}).log_file(path)

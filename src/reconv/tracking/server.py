@@ -23,6 +23,7 @@ _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing is sent anywhere that the user did not name
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # one for each trial that ends
 }
 
@@ -72,6 +73,16 @@ def unavailable(uri: str, error: Exception) -> UnavailableError:
 def reason_of(error: Exception) -> str:
     """Its first line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def client_of(resources: ResourcesParams) -> "MlflowClient":
+    """Raises UnavailableError: it does not answer."""
+    check_tracking(resources)
+    uri = tracking_uri(resources)
+    try:
+        return connect(uri)
+    except Exception as error:  # whatever the store's client raises
+        raise unavailable(uri, error) from None
 
 
 def connect(uri: str) -> "MlflowClient":

@@ -1,0 +1,6 @@
+"""What a schedule calls where `reconv` is not on the path; the same as `reconv retrain`, with its options."""
+
+from reconv.cli.retrain import retrain
+
+if __name__ == "__main__":
+    retrain()

@@ -1,0 +1,1 @@
+"""A trial or final training once more, from what is kept of it: does it come out the same?"""

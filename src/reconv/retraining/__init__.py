@@ -1,0 +1,1 @@
+"""What a schedule calls: whatever is new is trained on, and promoted if it earned it."""

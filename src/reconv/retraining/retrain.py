@@ -1,0 +1,43 @@
+"""One retraining: look whether anything is new, train, let the gate decide, write down what came of it.
+
+Called by `reconv retrain`, by people and by schedules. Whatever interrupts it, the next one goes on: what is finished
+stands in DVC's cache, what was begun in `.reconv`. With nothing new it is over before torch or MLflow are imported.
+"""
+
+from collections.abc import Callable
+
+from reconv.errors import ReconvError
+from reconv.params import load_params
+from reconv.retraining.record import Draft, RetrainRecord, begin
+from reconv.retraining.workspace import refresh, what_changed
+from reconv.running import run_alone
+from reconv.tracking.opening import git_commit
+
+Say = Callable[[str], None]
+
+
+def retrain(say: Say, show: Say, dry_run: bool = False, submit: bool = False) -> RetrainRecord:
+    """Retrain if there is anything new; what came of it, which is kept in logs/retrain as well.
+
+    `dry_run` does everything but register: it trains, compares and says what the gate would decide, which counts as a
+    comparison on the test images. `submit` has a Ray cluster do the work, as `make submit` does; `show` gets its lines.
+
+    Raises:
+        BusyError: another one is at work in this folder.
+        ReconvError: it could not go on. The record says so, and the next one goes on where it was.
+    """
+    with run_alone("retrain", say, wait_seconds=0):
+        draft = Draft(git_commit())
+        try:
+            params = load_params()
+            changes = what_changed(refresh(params, lambda _: None))
+            if changes is None:
+                return draft.keep("unchanged")
+            draft.note(changes=changes, resumed=begin())
+            from reconv.retraining.work import Work
+
+            return draft.keep(Work(params, draft, say, show, dry_run, submit).run(changes))
+        except ReconvError as error:
+            draft.note(reason=str(error))
+            draft.keep("failed")
+            raise
