@@ -170,10 +170,9 @@ def _kill_driver(attempt: Attempt) -> None:
 
 def _kill_dvc(attempt: Attempt) -> None:
     """The stage goes on without it, until it notices; the next dvc is there before."""
-    stages = attempt.stages()
+    stages, before = attempt.stages(), len(attempt.output())
     attempt.process.kill()
     attempt.process.wait()
-    before = len(attempt.output())
     attempt.start()
     for stage in stages:
         stage.wait(timeout=_NEVER_SECONDS)
