@@ -73,6 +73,20 @@ def silent() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextmanager
+def only_json() -> Iterator[None]:
+    """What this process and those that it starts print goes to the error output: the output is left to JSON."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 

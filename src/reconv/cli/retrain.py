@@ -1,10 +1,11 @@
 """reconv retrain: what a schedule calls."""
 
 import sys
+from contextlib import nullcontext
 
 import click
 
-from reconv.cli.conduct import BUSY, FAILED, as_json, print_json, silent, well_behaved
+from reconv.cli.conduct import BUSY, FAILED, as_json, only_json, print_json, silent, well_behaved
 
 
 @click.command()
@@ -38,7 +39,8 @@ def retrain(dry_run: bool, submit: bool, wants_json: bool) -> None:
     console = Console("retrain", None, sys.stderr if wants_json else sys.stdout)
     failed = None
     try:
-        record = run(console.say, console.print, dry_run, submit)
+        with only_json() if wants_json else nullcontext():
+            record = run(console.say, console.print, dry_run, submit)
     except BusyError as error:
         console.say(str(error))
         sys.exit(BUSY)
