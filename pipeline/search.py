@@ -23,7 +23,8 @@ if __name__ == "__main__":
         progress = SearchProgress(this.console, params.search.budget_epochs)
         this.run.log_dataset(data.manifest, "search")
         threads = int(cores_of_a_trial(params, this.session))
-        this.run.set_tags(trainings_tag("search", model, params, data.manifest, threads))
+        epochs, seed = params.search.max_epochs, params.search.seed
+        this.run.set_tags(trainings_tag("search", model, params, epochs, seed, data.manifest, threads))
         outcome = search(model, params, data, state, this.session, this.observers(progress))
 
         out = search_dir(model)

@@ -26,8 +26,8 @@ if __name__ == "__main__":
         this.run.log_dataset(data.manifest, "training")
         this.run.log_params(best["values"])
         session = this.session
-        common = trainings_tag("train", model, params, data.manifest, session.threads_per_training, session.workers[1])
-        this.run.set_tags(common)
+        shares = session.threads_per_training, session.workers[1]
+        this.run.set_tags(trainings_tag("train", model, params, params.train.max_epochs, None, data.manifest, *shares))
         trained, cost = train_seeds(jobs, data, state, session, this.observers(progress))
 
         out = train_dir(model)

@@ -1,5 +1,5 @@
-"""What KubeRay's v1 API takes for a RayCluster and a RayJob, as far as our manifests use it: JSON schemas that refuse
-every other field.
+"""What KubeRay's v1 API takes for a RayCluster, a RayJob and a RayCronJob, as far as our manifests use it: JSON schemas
+that refuse every other field.
 
 Written from the reference of KubeRay 1.6; what Kubernetes itself defines (pods, containers, resources) is left to
 Kubernetes' own schemas. That a field is in none of them says that it is a mistake of ours or missing here: look it up.
@@ -85,4 +85,5 @@ JOB = fields(
     clusterSelector=TEXTS,
     suspend=TRUTH,
 )
-KINDS = {"RayCluster": CLUSTER, "RayJob": JOB}
+CRON_JOB = fields("schedule jobTemplate", schedule=TEXT, jobTemplate=JOB, suspend=TRUTH)
+KINDS = {"RayCluster": CLUSTER, "RayJob": JOB, "RayCronJob": CRON_JOB}

@@ -44,16 +44,35 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": BASE | {"training.observer"},
     "serving": BASE | {"data", "models"},
     "registry": BASE | {"data", "serving", "tracking"},
+    "exporting": {"errors", "files", "places", "data.arrays", "serving.answering", "serving.bundle"},
     "cluster_decoding": BASE | {"data", "training.cluster"},
     "submission": BASE | {"tracking"},
+    "prediction": BASE | {"data", "serving", "training.cluster", "training.precision"},
+    "retraining": BASE | {"data", "registry", "running", "serving", "submission", "tracking"},
+    "reproducing": BASE | {"data", "submission", "tracking", "training"},
+    "doctor": BASE | {"data.remote", "registry", "tracking", "training.cluster", "training.precision"},
+    "demo": {
+        "errors",
+        "places",
+        "data.decoding",
+        "explain.gradcam",
+        "registry.resolving",
+        "report.pictures",
+        "serving",
+    },
+    "cli": BASE
+    | {"console", "demo", "doctor", "exporting", "prediction", "registry", "reproducing", "retraining", "tracking"},
     "stage": BASE
     | {"console", "running", "tracking", "training.cluster", "training.head", "training.observer", "training_logs"},
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
-    "ray": {"training", "search", "cluster_decoding", "submission"},
+    "ray": {"training", "search", "cluster_decoding", "prediction", "submission"},
     "mlflow": {"tracking", "registry", "serving"},
     "yaml": {"params", "files"},
+    "onnx": {"exporting"},
+    "onnx_ir": {"exporting"},
+    "onnxruntime": {"exporting"},
     "dvc": set(),
 }
 # Runs with torch and Lightning alone.
@@ -81,6 +100,7 @@ PLUMBING = {
     "tracking.lineage",
     "tracking.record",
     "tracking.outcomes",
+    "tracking.trainings",
     "training.job",
     "training.observer",
     "training.cluster",

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The pipeline on a cluster's shared volume: what ray-job.yaml runs on the head.
+# The pipeline on a cluster's shared volume: what ray-job.yaml runs on the head, and pipeline/schedule in its pods.
 # Each commit has a folder of its own, so that the same image goes on where it was, and another one starts anew with what
 # the cache holds.
 set -eu
@@ -21,4 +21,6 @@ if [ -n "${RECONV_WAIT_FOR:-}" ]; then
     # shellcheck disable=SC2086
     python pipeline/cluster/scale.py $RECONV_WAIT_FOR
 fi
-exec dvc repro "$@"
+# RECONV_COMMAND: another command of this folder, such as "python pipeline/retrain.py".
+# shellcheck disable=SC2086
+exec ${RECONV_COMMAND:-dvc repro} "$@"

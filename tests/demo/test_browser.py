@@ -1,6 +1,7 @@
 """The page in a real browser: an image chosen, dropped and pasted, both answers, errors, both schemes, a phone."""
 
 import base64
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +10,14 @@ from chromium import ARGUMENTS, chromium
 from playwright.sync_api import Browser, FilePayload, Page, sync_playwright
 from report.test_browser import contrast
 
-from reconv.demo.answers import MAX_CLASSES, answers_to
+from reconv.demo.answers import MAX_CLASSES, answers_to, described
 from reconv.demo.contenders import Contenders
-from reconv.demo.server import MAX_UPLOAD_BYTES
+from reconv.demo.server import MAX_UPLOAD_BYTES, UPLOAD_TYPE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
+LIMITS = {"max_bytes": MAX_UPLOAD_BYTES, "upload_type": UPLOAD_TYPE}
 # What a hand with a file does, on the element or the document.
 HAND_OVER = """([event, name, content]) => {
   const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
@@ -87,6 +89,22 @@ def test_the_answers_stand_side_by_side_where_there_is_room(browser: Browser, ur
         assert other is not None
         assert (other["x"] >= one["x"] + one["width"]) == are_beside
         assert (other["y"] >= one["y"] + one["height"]) != are_beside
+
+
+def test_without_an_opponent_the_page_says_why(
+    browser: Browser, url: str, photo: bytes, contenders: Contenders
+) -> None:
+    alone = dataclasses.replace(contenders, opponent=None, why_alone="The artifacts of its run are gone.")
+    page = browser.new_page()
+    page.route("**/contenders", lambda route: route.fulfill(json={**described(alone), **LIMITS}))
+    page.route("**/answers", lambda route: route.fulfill(json=answers_to(photo, alone)))
+    page.goto(url)
+
+    answered(page, photo)
+
+    assert page.locator(".card").count() == 1
+    assert page.locator("#verdict").inner_text().startswith("It says part ")
+    assert page.locator(".alone").inner_text() == "The artifacts of its run are gone."
 
 
 def test_bars_are_as_long_as_their_probabilities(browser: Browser, url: str, photo: bytes) -> None:
@@ -187,13 +205,16 @@ def test_the_last_image_wins(browser: Browser, url: str, photo: bytes) -> None:
     assert page.locator("#error").is_hidden()
 
 
-def test_it_can_be_used_with_the_keyboard_alone(browser: Browser, url: str, photo: bytes) -> None:
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_it_can_be_used_with_the_keyboard_alone(browser: Browser, url: str, photo: bytes, key: str) -> None:
     page, _ = opened(browser, url)
 
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "file"
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        # Chromium reports no chooser that opens in the first milliseconds after it was asked to.
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "file"
+        page.wait_for_timeout(500)
+        page.keyboard.press(key)
     chooser.value.set_files(payload(photo))
     page.wait_for_selector(".card .heat")
     page.keyboard.press("Tab")

@@ -39,7 +39,7 @@ def test_the_champion_meets_the_baseline_of_its_own_run(registered, monkeypatch)
     champion, baseline = found.all
     assert (champion.role, champion.title, champion.is_calibrated) == ("champion", "Convolutional network", True)
     assert champion.origin.endswith("version 1")
-    assert (baseline.role, baseline.title, baseline.is_calibrated) == ("baseline", "Feed-forward network", False)
+    assert (baseline.role, baseline.title, baseline.is_calibrated) == ("baseline", "Feed-forward network", True)
     assert found.conversion == champion.answering.conversion
     assert found.why_alone == ""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY, _tiny_values, write_images
+from debian import program
 from mlflow.tracking import MlflowClient
 from project_folder import change_params, copy_pipeline, environment
 
@@ -111,6 +112,30 @@ def test_a_source_that_is_away_is_named_and_the_next_night_goes_on(project):
     assert "images cannot be read" in failed.stdout
     assert last_record(project)["ended"] == "failed"
     assert reconv(project, "retrain").stdout.startswith("[retrain]  unchanged (")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts cron")
+def test_a_real_cron_calls_it_and_a_schedule_that_fires_twice_does_no_harm(project):
+    cron, schedule = program("cron", "cron"), Path("/etc/cron.d/reconv-test")
+    (project / ".venv").symlink_to(sys.prefix)
+    text = (REPOSITORY / "pipeline" / "schedule" / "crontab").read_text()
+    variables, line = re.sub(r"^PROJECT=.*", f"PROJECT={project.name}", text, flags=re.MULTILINE).rsplit("\n", 2)[:2]
+    every_minute = line.replace("0 2 * * *", "* * * * * root")
+    assert every_minute != line
+    log = project / "logs" / "retrain.log"
+    try:
+        schedule.write_text(f"{variables}\nHOME={project.parent}\n{every_minute}\n{every_minute}\n")
+        with subprocess.Popen([cron, "-f"]) as daemon:
+            deadline = time.monotonic() + 150
+            while not (log.exists() and len(log.read_text().splitlines()) >= 2) and time.monotonic() < deadline:
+                time.sleep(0.5)
+            daemon.kill()
+    finally:
+        schedule.unlink()
+    lines = log.read_text().splitlines()
+    assert any(one.startswith("[retrain]  unchanged (") for one in lines)
+    assert all("unchanged (" in one or "another one runs retrain" in one or one.startswith(" ") for one in lines)
+    assert [one["version"] for one in versions(project)] == [1]
 
 
 @pytest.fixture(scope="module")

@@ -151,6 +151,6 @@ def test_the_model_of_before_is_kept_with_its_opponent(make_outcome, data, regis
 
     run_id = registry.version("champion").run_id
     files = {file.path for file in MlflowClient(tracking_uri(params.resources)).list_artifacts(run_id, "opponent")}
-    assert files == {"opponent/model.json", "opponent/weights.safetensors"}
+    assert files == {f"opponent/{name}" for name in ("model.json", "served.json", "weights.safetensors")}
     assert (Path(registry.bundle(registry.version("1"))) / "served.json").exists()
     assert (registry.opponent(registry.version("1")) / "weights.safetensors").exists()

@@ -82,6 +82,10 @@ class Outcome:
         """The model that is registered: the winner, or the more accurate one where nobody wins."""
         return self.verdict.winner or max(self.verdict.accuracy, key=self.verdict.accuracy.__getitem__)
 
+    def temperature(self, model: str) -> float:
+        """Of the served seed."""
+        return self.metrics[model].temperature.seeds[SERVED_SEED]
+
     def logits(self, model: str) -> Logits:
         """(N, K) of the served seed."""
         table = self.predictions[model]
@@ -117,6 +121,8 @@ class Judged:
 
     model: str
     bundle: Path
+    opponent: Path
+    """The bundle of the other model."""
     identity: str
     reference: Reference
     champion: Version | None
@@ -133,13 +139,12 @@ class Judged:
 def judge(outcome: Outcome, data: PreparedData, params: Params, registry: Registry) -> Iterator[Judged]:
     """The gate's decision on the candidate, which is registered nowhere yet: the comparison is in the ledger, as its
     outcome is seen. The bundle is gone after the block."""
-    model = outcome.candidate
-    temperature = outcome.metrics[model].temperature.seeds[SERVED_SEED]
-    logits_NK = outcome.logits(model)
+    model, logits_NK = outcome.candidate, outcome.logits(outcome.candidate)
     with tempfile.TemporaryDirectory(prefix="reconv-register-") as scratch:
-        bundle = Path(scratch) / "classifier"
-        write_bundle(bundle, seed_dir(model, SERVED_SEED), temperature, data.manifest, params.data.resize)
-        reference = reference_of(data, scaled_probabilities(logits_NK, temperature).max(axis=1))
+        bundle, opponent = Path(scratch) / "classifier", Path(scratch) / "opponent"
+        for out, one in ((bundle, model), (opponent, _other(model))):
+            write_bundle(out, seed_dir(one, SERVED_SEED), outcome.temperature(one), data.manifest, params.data.resize)
+        reference = reference_of(data, scaled_probabilities(logits_NK, outcome.temperature(model)).max(axis=1))
         save_reference(reference, bundle)
         name = identity(bundle)
         champion = registry.champion()
@@ -155,7 +160,7 @@ def judge(outcome: Outcome, data: PreparedData, params: Params, registry: Regist
             against = contest(candidate_N, answers_N[unseen_N] == labels_N, look, str(champion.number))
         right_N, other_N = (outcome.logits(one).argmax(axis=1) == data.test.labels for one in (model, _other(model)))
         decision = decide(outcome.verdict, look, against, mcnemar_p_value(right_N, other_N))
-        judged = Judged(model, bundle, name, reference, champion, decision, against)
+        judged = Judged(model, bundle, opponent, name, reference, champion, decision, against)
         yield replace(judged, decision=_of_known(judged, registry) or decision)
 
 
@@ -280,5 +285,5 @@ def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> str:
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in (*_REQUIREMENTS, *torchvision)],
         )
         mlflow.log_metrics(test_metrics(outcome.metrics[judged.model]), model_id=info.model_id)
-        mlflow.log_artifacts(str(seed_dir(_other(judged.model), SERVED_SEED)), OPPONENT_ARTIFACT)
+        mlflow.log_artifacts(str(judged.opponent), OPPONENT_ARTIFACT)
         return str(info.model_uri)

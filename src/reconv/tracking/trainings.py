@@ -34,7 +34,8 @@ class Trainings(Artifact):
     """Without the values that were searched, as the next."""
     network: dict[str, Any]
     epochs: int
-    search_seed: int
+    seed: int | None
+    """Of all trials; the run of each final training has its own."""
     data_digest: str
     threads: int
     """Of each training's process."""
@@ -46,7 +47,14 @@ class Trainings(Artifact):
 
 
 def trainings_tag(
-    stage: Literal["search", "train"], model: str, params: Params, manifest: Manifest, threads: int, workers: int = 1
+    stage: Literal["search", "train"],
+    model: str,
+    params: Params,
+    epochs: int,
+    seed: int | None,
+    manifest: Manifest,
+    threads: int,
+    workers: int = 1,
 ) -> dict[str, str]:
     common = Trainings(
         stage=stage,
@@ -54,8 +62,8 @@ def trainings_tag(
         augment=params.augment,
         recipe=params.recipe,
         network=params.network(model).model_dump(mode="json"),
-        epochs=params.search.max_epochs if stage == "search" else params.train.max_epochs,
-        search_seed=params.search.seed,
+        epochs=epochs,
+        seed=seed,
         data_digest=manifest.digest,
         threads=threads,
         workers=workers,
@@ -109,7 +117,7 @@ def recorded_training(client: "MlflowClient", run_id: str) -> Recorded:
         name=run.info.run_name,
         common=common,
         values={key: _value(text) for key, text in (run if is_trial else stage).data.params.items()},
-        seed=common.search_seed if is_trial else int(run.data.params["seed"]),
+        seed=int(run.data.params["seed"]) if common.seed is None else common.seed,
         curve=_curve(client, run),
         weights_sha256=run.data.tags.get(_WEIGHTS, ""),
         prepared_md5=stage.data.tags.get(PREPARED_TAG, ""),

@@ -1,0 +1,48 @@
+"""reconv demo: drop an image on a page, and see what the champion and the baseline say of it."""
+
+import sys
+import webbrowser
+
+import click
+
+from reconv.cli.conduct import silent, table, well_behaved
+
+
+@click.command()
+@click.option("--model", default="champion", show_default=True, help="Version, alias, models:/NAME@ALIAS or a folder.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8601,
+    show_default=True,
+    help="Of the loopback address; 0 is any that is free.",
+)
+@click.option("--no-open", is_flag=True, help="Print where it is, and open no browser.")
+@well_behaved
+def demo(model: str, port: int, no_open: bool) -> None:
+    """Open a page to drop images on: the champion's and the baseline's answers side by side, until Ctrl-C.
+
+    With the calibrated probability of each class and Grad-CAM, which shows where the champion looks. Only this machine
+    can open the page, and no image leaves it or is kept.
+
+    \b
+    Examples:
+      reconv demo
+      reconv demo --model 3 --port 8602
+      reconv demo --model results/train/cnn/seed-0 --no-open
+    """
+    with silent():
+        from reconv.demo.answers import rehearse
+        from reconv.demo.contenders import contenders_of
+        from reconv.demo.server import listen, serve, url_of
+
+        listening = listen(port)
+        contenders = contenders_of(model)
+        rehearse(contenders)
+    click.echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
+    if contenders.why_alone:
+        click.echo(contenders.why_alone)
+    click.echo(f"{url_of(listening)}  (Ctrl-C ends it)")
+    if not no_open and sys.stdout.isatty():
+        webbrowser.open(url_of(listening))
+    serve(contenders, listening)

@@ -1,0 +1,147 @@
+"""The page and the answers to what is dropped there, for this machine's browsers alone. Called by `reconv demo`."""
+
+import asyncio
+import base64
+import hashlib
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from reconv.demo.answers import answers_to, described
+from reconv.demo.contenders import Contenders
+from reconv.errors import UnavailableError
+from reconv.serving.requests import RequestError
+
+LOOPBACK = "127.0.0.1"
+MAX_UPLOAD_BYTES = 20 * 2**20
+UPLOAD_TYPE = "application/octet-stream"
+"""No other page may send it here: for this type a browser asks the server first, and gets no leave."""
+_HOSTS = [LOOPBACK, "localhost"]  # a foreign name that points here would make a foreign page one of ours
+_PAGE = Path(__file__).with_name("page.html")
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+
+
+def listen(port: int) -> socket.socket:
+    """On the loopback address; on any free port if it is 0.
+
+    Raises:
+        UnavailableError: the port cannot be had.
+    """
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((LOOPBACK, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise UnavailableError(
+            f"port {port} of {LOOPBACK} cannot be had ({error.strerror}): choose another with --port, or 0 for any."
+        ) from None
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """Of the page."""
+    return f"http://{LOOPBACK}:{listening.getsockname()[1]}/"
+
+
+def serve(contenders: Contenders, listening: socket.socket) -> None:
+    """Until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        new_server(contenders).run(sockets=[listening])
+
+
+def new_server(contenders: Contenders) -> uvicorn.Server:
+    config = uvicorn.Config(
+        _app(contenders),
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)
+
+
+def _app(contenders: Contenders) -> Starlette:
+    page = _PAGE.read_text(encoding="utf-8")
+    policy = _policy(page)
+    # One image after the other: Grad-CAM hangs hooks into the networks while it computes.
+    turn = asyncio.Lock()
+
+    async def show(_: Request) -> Response:
+        return HTMLResponse(page, headers={**_HEADERS, "Content-Security-Policy": policy})
+
+    async def introduce(_: Request) -> Response:
+        return _json({**described(contenders), "max_bytes": MAX_UPLOAD_BYTES, "upload_type": UPLOAD_TYPE})
+
+    async def answer(request: Request) -> Response:
+        if request.headers.get("content-type") != UPLOAD_TYPE:
+            return _refusal(415, f"An image is sent as its file's bytes, of content type {UPLOAD_TYPE}.")
+        content, size = await _body(request)
+        if size > MAX_UPLOAD_BYTES:
+            return _refusal(413, f"The file has {size:,} bytes, must have at most {MAX_UPLOAD_BYTES:,}: shrink it.")
+        try:
+            async with turn:
+                return _json(await run_in_threadpool(answers_to, content, contenders))
+        except RequestError as error:
+            return _refusal(400, str(error))
+
+    routes = [
+        Route("/", show),
+        Route("/contenders", introduce),
+        Route("/answers", answer, methods=["POST"]),
+    ]
+    return Starlette(
+        routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)]
+    )
+
+
+async def _body(request: Request) -> tuple[bytes, int]:
+    """What was sent, as far as it is allowed, and its whole size. It is read to its end in any case: a browser that is
+    cut off while it sends does not listen to the reason."""
+    kept, size = bytearray(), 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= MAX_UPLOAD_BYTES:
+            kept += part
+    return bytes(kept), size
+
+
+def _json(content: object, status: int = 200) -> JSONResponse:
+    return JSONResponse(content, status, headers=_HEADERS)
+
+
+def _refusal(status: int, message: str) -> JSONResponse:
+    return _json({"message": message}, status)
+
+
+def _policy(page: str) -> str:
+    """Content-Security-Policy: only the style and the script that are in the page, only pictures of its own making,
+    no connection but to this server."""
+    rules = {
+        "default-src": "'none'",
+        "style-src": _hash_of("style", page),
+        "script-src": _hash_of("script", page),
+        "img-src": "data: blob:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash_of(tag: str, page: str) -> str:
+    content = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
