@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "prediction": BASE | {"data", "serving", "training.cluster", "training.precision"},
     "retraining": BASE | {"data", "registry", "running", "serving", "submission", "tracking"},
     "reproducing": BASE | {"data", "submission", "tracking", "training"},
+    "inspection": BASE | {"data"},
     "doctor": BASE | {"data.remote", "registry", "tracking", "training.cluster", "training.precision"},
     "demo": {
         "errors",
@@ -61,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         "serving",
     },
     "cli": BASE
-    | {"console", "demo", "doctor", "exporting", "prediction", "registry", "reproducing", "retraining", "tracking"},
+    | {"console", "data.gate", "demo", "doctor", "exporting", "inspection", "prediction", "registry", "reproducing", "retraining", "tracking"},
     "stage": BASE
     | {"console", "running", "tracking", "training.cluster", "training.head", "training.observer", "training_logs"},
 }

@@ -215,8 +215,13 @@ def _what_will_be_used() -> Iterator[Check]:
 def _champion() -> Check:
     try:
         from reconv.registry.opening import open_registry
+        from reconv.tracking.opening import model_name
+        from reconv.tracking.server import is_there
 
-        registry = open_registry(load_params())
+        params = load_params()
+        if not is_there(params.resources):  # to look would make it
+            return Check("champion", "fine", f"none of {model_name(params)} yet")
+        registry = open_registry(params)
         champion = registry.champion()
     except ReconvError as error:
         return Check("champion", "warning", str(error).splitlines()[0])

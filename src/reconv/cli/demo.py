@@ -20,10 +20,10 @@ from reconv.cli.conduct import silent, table, well_behaved
 @click.option("--no-open", is_flag=True, help="Print where it is, and open no browser.")
 @well_behaved
 def demo(model: str, port: int, no_open: bool) -> None:
-    """Open a page to drop images on: the champion's and the baseline's answers side by side, until Ctrl-C.
+    """Open a page to drop images on, and see both answers.
 
-    With the calibrated probability of each class and Grad-CAM, which shows where the champion looks. Only this machine
-    can open the page, and no image leaves it or is kept.
+    The champion's and the baseline's side by side, with the calibrated probability of each class and Grad-CAM, which
+    shows where the champion looks. Only this machine can open the page, and no image leaves it or is kept.
 
     \b
     Examples:

@@ -20,9 +20,10 @@ _COLOURS = {"fine": "green", "warning": "yellow", "problem": "red"}
 @as_json
 @well_behaved
 def doctor(wants_json: bool) -> None:
-    """Look at Python, torch, devices, Ray, MLflow, DVC, disk and images; say what is wrong and how to mend it.
+    """Say what this machine and this folder lack, and how to mend it.
 
-    Exit code 1 if something would stop a run.
+    Looks at Python, torch, devices, Ray, MLflow, DVC, disk and images, and says what a run will use. Exit code 1 if
+    something would stop it.
 
     \b
     Examples:

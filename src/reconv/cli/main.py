@@ -2,7 +2,10 @@
 
 import click
 
+from reconv.cli.demo import demo
 from reconv.cli.doctor import doctor
+from reconv.cli.export import export
+from reconv.cli.inspect import inspect
 from reconv.cli.models import models, promote, rollback
 from reconv.cli.pipeline import report, run, ui
 from reconv.cli.predict import predict
@@ -27,7 +30,16 @@ Exit codes:
 """
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """Commands as one needs them, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="reconv")
 def main() -> None:
     """Is a convolutional network worth it on your images? Search, train, compare, promote and serve, with error bars.
@@ -36,5 +48,9 @@ def main() -> None:
     """
 
 
-for _command in (doctor, run, report, ui, predict, retrain, models, promote, rollback, reproduce):
+for _command in (
+    *(doctor, inspect, run, report, ui),
+    *(predict, demo, export),
+    *(retrain, models, promote, rollback, reproduce),
+):
     main.add_command(_command)

@@ -21,7 +21,9 @@ _SHOWN_CHANGES = 5
 @as_json
 @well_behaved
 def models(name: str | None, wants_json: bool) -> None:
-    """List the registered versions: accuracy, verdict against the champion, lineage, and which one is champion.
+    """List the registered versions, and which one is champion.
+
+    Each with its accuracy, what the gate said of it, and its lineage: commit, data, runs, trial.
 
     \b
     Examples:
@@ -48,7 +50,9 @@ def models(name: str | None, wants_json: bool) -> None:
 @as_json
 @well_behaved
 def promote(version: str, reason: str, name: str | None, wants_json: bool) -> None:
-    """Make VERSION (a number or an alias) the champion, whatever the gate said.
+    """Make a version the champion, whatever the gate said.
+
+    VERSION is a number or an alias.
 
     \b
     Examples:
@@ -67,6 +71,8 @@ def promote(version: str, reason: str, name: str | None, wants_json: bool) -> No
 @well_behaved
 def rollback(reason: str, name: str | None, wants_json: bool) -> None:
     """Make the champion before the present one champion again.
+
+    The next retraining promotes no copy of the one that is taken back.
 
     \b
     Examples:

@@ -15,9 +15,9 @@ from reconv.cli.conduct import FAILED, well_behaved
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @well_behaved
 def run(arguments: tuple[str, ...]) -> None:
-    """Run the pipeline: `dvc repro`, after a look at what would stop it halfway.
+    """Run the pipeline, after a look at what would stop it.
 
-    ARGUMENTS are those of `dvc repro`.
+    It is `dvc repro`, whose arguments ARGUMENTS are.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def report(no_open: bool) -> None:
 @click.option("--port", default=5000, show_default=True, help="Of the loopback address.")
 @well_behaved
 def ui(port: int) -> None:
-    """Open MLflow's pages on the loopback address, until Ctrl-C.
+    """Open MLflow's pages on this machine, until Ctrl-C.
 
     \b
     Examples:

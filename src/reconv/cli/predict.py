@@ -1,13 +1,12 @@
 """reconv predict: a registered classifier's answers to any images."""
 
-import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from reconv.cli.conduct import as_json, print_json, silent, well_behaved
+from reconv.cli.status import StatusLine
 
 _SHOWN = 5
 
@@ -19,11 +18,11 @@ _SHOWN = 5
 @as_json
 @well_behaved
 def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
-    """Say what IMAGES show: a folder, table, archive, image or URL, or packed pixels (.npy).
+    """Say what images show, in a table with calibrated probabilities.
 
-    Writes a row per image: class, confidence, and the calibrated probability of each class; what cannot be decoded is
-    named there too. Many images are spread over all cores, or over the Ray cluster that RAY_ADDRESS names. After an
-    interruption the same command goes on.
+    IMAGES is a folder, table, archive, image or URL, or packed pixels (.npy). Writes a row per image: class,
+    confidence, and the probability of each class; what cannot be decoded is named there too. Many images are spread
+    over all cores, or over the Ray cluster that RAY_ADDRESS names. After an interruption the same command goes on.
 
     \b
     Examples:
@@ -38,7 +37,7 @@ def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
         from reconv.registry.resolving import project_params, resolve
 
         params, resolved = project_params(), resolve(model)
-    line = _StatusLine(quiet=wants_json)
+    line = StatusLine("images answered", quiet=wants_json)
     with silent():
         done = prediction.predict(images, resolved.bundle, out, params.resources if params else THIS_MACHINE, line.show)
     line.clear()
@@ -56,26 +55,3 @@ def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
             click.echo(f"  - and {done.num_problems - _SHOWN:,} more, in the column `problem`")
     most = ", ".join(f"{name} {count:,}" for name, count in list(done.classes.items())[:_SHOWN])
     click.echo(f"most often: {most}" + (" …" if len(done.classes) > _SHOWN else ""))
-
-
-class _StatusLine:
-    """What is done, overwritten on a terminal, now and then a line elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._is_terminal = sys.stdout.isatty()
-        self._shown = time.monotonic()
-
-    def show(self, done: int, total: int, per_second: float) -> None:
-        now = time.monotonic()
-        if self._quiet or now - self._shown < (0.2 if self._is_terminal else 30):
-            return
-        self._shown = now
-        left = (total - done) / per_second if per_second else 0
-        rest = f" · {per_second:,.0f} images/s · {int(left) // 60}:{int(left) % 60:02d} left" if per_second else ""
-        text = f"{done:,} of {total:,} images{rest}"
-        click.echo(f"\r\033[K{text}" if self._is_terminal else text, nl=not self._is_terminal)
-
-    def clear(self) -> None:
-        if self._is_terminal and not self._quiet:
-            click.echo("\r\033[K", nl=False)

@@ -21,7 +21,7 @@ _RUN = re.compile(r"[0-9a-f]{32}")
 @as_json
 @well_behaved
 def reproduce(run_or_version: str, name: str | None, wants_json: bool) -> None:
-    """Train a trial or a final model again from its lineage, and compare.
+    """Train a trial or a final model again, and compare.
 
     RUN_OR_VERSION is the MLflow run of a trial or of a seed, or a version (number or alias) of the registered model. It
     is trained in this process, without Ray, on the images that it saw, and compared epoch by epoch: bit-equal, within

@@ -14,14 +14,17 @@ from reconv.cli.conduct import BUSY, FAILED, as_json, only_json, print_json, sil
 @as_json
 @well_behaved
 def retrain(dry_run: bool, submit: bool, wants_json: bool) -> None:
-    """Retrain if images, parameters or code changed, and promote what is better.
+    """Retrain on whatever is new, and promote what is better.
 
-    Looks at the source again, runs the pipeline, and lets the gate decide: a champion is replaced on evidence alone.
-    With nothing new it leaves at once. What came of it stands in logs/retrain/ and in MLflow.
+    Looks at the source again. Where images, parameters or code have changed it runs the pipeline and lets the gate
+    decide: a champion is replaced on evidence alone. With nothing new it leaves at once. What came of it stands in
+    logs/retrain/ and in MLflow.
 
     \b
-    Exit codes: 0 done, whatever the gate decided (or nothing was new), 1 it could not go on and the message says why,
-    75 another one is at work here. A run that was interrupted goes on with the next.
+    Exit codes:
+      0    done, whatever the gate decided, or nothing was new
+      1    it could not go on: the message says why, and the next one goes on
+      75   another one is at work here
 
     \b
     Examples:

@@ -33,6 +33,12 @@ def tracking_uri(resources: ResourcesParams) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or resources.tracking_uri or f"sqlite:///{Path('mlflow.db').resolve()}"
 
 
+def is_there(resources: ResourcesParams) -> bool:
+    """Of a file, which is made when it is first used."""
+    uri = tracking_uri(resources)
+    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).exists()
+
+
 def shown(uri: str) -> str:
     """Without its password."""
     parts = urlsplit(uri)
