@@ -21,6 +21,9 @@ BENCHMARKS = (
     "report",
     "own_images",
     "loaders",
+    "prediction",
+    "serving",
+    "onnx",
     "gpu",
 )
 

@@ -56,7 +56,7 @@ def measure(effort: Effort) -> list[Row]:
         return num_images / _seconds(ours[-1], "prepare")
 
     peers = {name: command for name, command in _PEERS.items() if name == TORCHVISION or are_installed()}
-    contenders = {OURS: run_ours, _CEILING: lambda: num_images / _bare(folder)}
+    contenders = {OURS: run_ours, _CEILING: lambda: num_images / bare_decoding_seconds(folder)}
     contenders |= {name: _peer(command, folder, num_images) for name, command in peers.items()}
     values = interleaved(contenders, repeats)
     few, many = ([_own_megabytes(images) for _ in range(repeats)] for images in (generated(num_images // 10), folder))
@@ -75,7 +75,7 @@ def measure(effort: Effort) -> list[Row]:
     ]
 
 
-def _bare(folder: Path) -> float:
+def bare_decoding_seconds(folder: Path) -> float:
     paths = sorted(folder.glob("*/*.jpg"))
     with multiprocessing.Pool(os.cpu_count()) as pool:
         began = time.perf_counter()

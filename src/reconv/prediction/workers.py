@@ -74,13 +74,13 @@ def _on_ray(
     gpus = int(session.num_gpus)
     if gpus:
         answer = partial(dataset.map(read).map, _AnswerRead, fn_constructor_args=arguments)
-        dataset = answer(num_gpus=1, concurrency=min(gpus, blocks))
+        dataset = answer(num_gpus=1, compute=ray.data.ActorPoolStrategy(size=min(gpus, blocks)))
     else:
         dataset = dataset.map(
             _ReadAndAnswer,
             fn_constructor_args=(*arguments, read),
             num_cpus=session.threads_per_training,
-            concurrency=min(cores, blocks),
+            compute=ray.data.ActorPoolStrategy(size=min(cores, blocks)),
         )
     for row in dataset.iter_rows():
         if row["refused"]:
