@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from reconv.cli.main import main
 from reconv.data.arrays import PreparedData
 from reconv.errors import DataError
-from reconv.exporting.checking import TOLERANCE, ExportError, check, images_to_check
+from reconv.exporting.checking import TOLERANCE, ExportError, batch_size, check, images_to_check
 from reconv.exporting.onnx import export_onnx, onnx_of
 from reconv.files import write_json
 from reconv.places import PREPARED
@@ -137,6 +137,7 @@ def test_the_file_says_what_it_is_of_and_what_is_left_to_do(bundle):
     assert (values["image_size"], values["channels"], values["resize"]) == ("8", "1", "crop")
     assert float(values["temperature"]) == 0.6
     assert values["reconv_version"]
+    assert json.loads(values["seen_by_network"]) == [8, 8, 1]
     assert exported.inside in model.doc_string
     assert exported.outside in model.doc_string
     assert "make it grey and 8 x 8 pixels, the shorter side resized and the centre kept" in exported.outside
@@ -153,13 +154,18 @@ def test_the_file_names_no_place_of_this_machine_and_is_the_same_every_time(bund
 
 
 def test_the_tests_images_are_what_is_checked_where_there_are_any(bundle, prepared, make_prepared):
-    own, kind = images_to_check(bundle, prepared.folder)
+    own, kind = images_to_check(bundle, (8, 8, 1), prepared.folder)
     assert kind == "test images"
     assert {image.tobytes() for image in own} == {image.tobytes() for image in prepared.test.images[:]}
 
     others = make_prepared(changes={"data.image_size": 16})
-    assert images_to_check(bundle, others.folder)[1] == "random images"
-    assert images_to_check(bundle, Path("nowhere"))[1] == "random images"
+    assert images_to_check(bundle, (8, 8, 1), others.folder)[1] == "random images"
+    assert images_to_check(bundle, (8, 8, 1), Path("nowhere"))[1] == "random images"
+
+
+@pytest.mark.parametrize(("seen", "expected"), [((28, 28, 1), 256), ((224, 224, 3), 20), ((500, 500, 3), 16)])
+def test_a_batch_of_what_the_network_sees_large_has_few_images(seen, expected):
+    assert batch_size(seen) == expected
 
 
 def with_another_bias(content: bytes, change: float) -> bytes:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 IMAGES, PROBABILITIES, LOGITS = "images", "probabilities", "logits"
 """Names of the input and of the outputs."""
+SEEN = "seen_by_network"
+"""Key of the metadata: height, width and channels after the resizing inside, as JSON."""
 TOLERANCE = 1e-4
 """Of each probability. Networks of ours differ by 1e-6 and less, which is rounding; an operator that computes something
 else, such as another way of resizing, differs by a percent."""
@@ -69,10 +71,11 @@ def prepared_for(bundle: Path, folder: Path = PREPARED) -> PreparedData:
     return data
 
 
-def images_to_check(bundle: Path, folder: Path = PREPARED) -> tuple[NDArray[np.uint8], str]:
-    """(N, H, W, C) for `check`, and what they are: test images where there are any, else random ones."""
+def images_to_check(bundle: Path, seen: tuple[int, ...], folder: Path = PREPARED) -> tuple[NDArray[np.uint8], str]:
+    """(N, H, W, C) for `check`, and what they are: test images where there are any, else random ones. `seen` as
+    `batch_size` wants it."""
     shape = read_served(bundle).conversion.shape
-    count = sum(_SMALL_BATCHES) + batch_size(shape)
+    count = sum(_SMALL_BATCHES) + batch_size(seen)
     try:
         test = prepared_for(bundle, folder).test
     except DataError:
@@ -81,9 +84,9 @@ def images_to_check(bundle: Path, folder: Path = PREPARED) -> tuple[NDArray[np.u
     return np.ascontiguousarray(test.images[rows]), "test images"
 
 
-def batch_size(shape: tuple[int, ...]) -> int:
-    """Of images of (H, W, C): as many as there is memory for their activations on any machine."""
-    return min(_MAX_IMAGES, max(_MIN_IMAGES, _MAX_PIXELS // (shape[0] * shape[1])))
+def batch_size(seen: tuple[int, ...]) -> int:
+    """Of which the network sees (H, W, C) each: as many as there is memory for their activations on any machine."""
+    return min(_MAX_IMAGES, max(_MIN_IMAGES, _MAX_PIXELS // (seen[0] * seen[1])))
 
 
 def check(model: bytes, answering: Answering, images_NHWC: NDArray[np.uint8], tolerance: float = TOLERANCE) -> float:

@@ -17,6 +17,7 @@ from reconv.exporting.checking import (
     IMAGES,
     LOGITS,
     PROBABILITIES,
+    SEEN,
     TOLERANCE,
     ExportError,
     check,
@@ -68,7 +69,7 @@ def export_onnx(bundle: Path, out: Path, prepared: Path = PREPARED) -> Exported:
         raise DataError(f"--out is {out}, must end in .onnx.")
     answering = Answering(bundle)
     content = onnx_of(answering).SerializeToString()
-    images_NHWC, kind = images_to_check(bundle, prepared)
+    images_NHWC, kind = images_to_check(bundle, answering.classifier.input_shape, prepared)
     difference = check(content, answering, images_NHWC)
     write_bytes(out, content)
     inside, outside = steps_of(answering)
@@ -161,6 +162,7 @@ def _metadata(answering: Answering) -> dict[str, str]:
         "image_size": str(served.image_size),
         "channels": str(served.channels),
         "resize": served.resize,
+        SEEN: json.dumps(answering.classifier.input_shape),
         "temperature": repr(served.temperature),
         "source": served.source,
         "data_digest": served.data_digest,

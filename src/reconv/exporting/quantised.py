@@ -6,6 +6,7 @@ is measured on the test images.
 N images, H height, W width, C channels, K classes.
 """
 
+import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reconv.data.arrays import PreparedData, Split
-from reconv.exporting.checking import IMAGES, batch_size, open_session, require_packages, run
+from reconv.exporting.checking import IMAGES, SEEN, batch_size, open_session, require_packages, run
 from reconv.files import write_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 CALIBRATION_IMAGES = 512
-_CALIBRATION_BATCH = 32
+_CALIBRATION_BATCH = 16
 _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 # Scale and shift of a normalisation that could not be merged into a layer; as 8 bits they would be rounded twice.
 _KEPT_IN_FLOAT = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
@@ -67,20 +68,22 @@ def quantise(exported: Path, data: PreparedData, out: Path) -> Quantised:
     import onnx
 
     original, test = exported.read_bytes(), data.test
-    float_right_N = _is_right(open_session(original), test)
+    properties = properties_of(onnx.load_from_string(original))
+    at_once = batch_size(json.loads(properties[SEEN]))
+    float_right_N = _is_right(open_session(original), test, at_once)
     calibration_NHWC = _spread(data.train, CALIBRATION_IMAGES)
     model = with_8_bits(exported, calibration_NHWC)
-    int8_right_N = _is_right(open_session(model.SerializeToString()), test)
+    int8_right_N = _is_right(open_session(model.SerializeToString()), test, at_once)
     accuracy, int8_accuracy = float(float_right_N.mean()), float(int8_right_N.mean())
-    properties = {prop.key: prop.value for prop in onnx.load_from_string(original).metadata_props} | {
+    of_8_bits = {
         "quantisation": f"int8, calibrated on {len(calibration_NHWC)} training images",
         "test_accuracy": f"{int8_accuracy:.6f}",
         "test_accuracy_before_quantisation": f"{accuracy:.6f}",
     }
-    onnx.helper.set_model_props(model, properties)
+    onnx.helper.set_model_props(model, properties | of_8_bits)
     content = model.SerializeToString()
     write_bytes(out, content)
-    largest = np.asarray(test.images[: batch_size(test.images.shape[1:])])
+    largest = np.asarray(test.images[:at_once])
     return Quantised(
         file=out,
         size_bytes=len(content),
@@ -92,6 +95,11 @@ def quantise(exported: Path, data: PreparedData, out: Path) -> Quantised:
         won=int((~float_right_N & int8_right_N).sum()),
         latency=tuple(_latency(original, content, images_NHWC) for images_NHWC in (largest[:1], largest)),
     )
+
+
+def properties_of(model: "ModelProto") -> dict[str, str]:
+    """Its metadata."""
+    return {prop.key: prop.value for prop in model.metadata_props}
 
 
 def with_8_bits(exported: Path, calibration_NHWC: NDArray[np.uint8]) -> "ModelProto":
@@ -173,11 +181,10 @@ def _spread(split: Split, count: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(split.images[rows])
 
 
-def _is_right(session: "InferenceSession", split: Split) -> NDArray[np.bool_]:
-    size = batch_size(split.images.shape[1:])
+def _is_right(session: "InferenceSession", split: Split, at_once: int) -> NDArray[np.bool_]:
     answers = [
-        run(session, np.asarray(split.images[start : start + size])).argmax(axis=1)
-        for start in range(0, len(split), size)
+        run(session, np.asarray(split.images[start : start + at_once])).argmax(axis=1)
+        for start in range(0, len(split), at_once)
     ]
     right_N: NDArray[np.bool_] = np.concatenate(answers) == split.labels
     return right_N
