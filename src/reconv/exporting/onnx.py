@@ -121,8 +121,10 @@ def steps_of(answering: Answering) -> tuple[str, str]:
     """What becomes of an image inside of the file, and what has to be done before, each as a sentence's part."""
     (height, width, channels), seen = answering.image_shape, answering.classifier.input_shape
     inside = ["the scaling of the pixels"]
-    if seen != answering.image_shape:
-        inside.append(f"the resizing to {seen[0]} x {seen[1]} x {seen[2]}")
+    if seen[2] != channels:
+        inside.append(f"the repetition of grey as {seen[2]} channels")
+    if seen[:2] != (height, width):
+        inside.append(f"the resizing to {seen[0]} x {seen[1]}")
     if answering.classifier.flips:
         inside.append("the second look at the mirror image")
     inside.append(f"the calibration at temperature {answering.served.temperature:.3g}")

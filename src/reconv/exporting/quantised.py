@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 CALIBRATION_IMAGES = 512
-_CALIBRATION_BATCH = 16
+# All activations of a batch are in memory at once, not only those of one layer: 16 images through MaxViT take 15 GB.
+_CALIBRATION_SHARE = 16
 _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 # Scale and shift of a normalisation that could not be merged into a layer; as 8 bits they would be rounded twice.
 _KEPT_IN_FLOAT = frozenset({"BatchNormalization", "LayerNormalization", "Softmax"})
@@ -68,8 +69,8 @@ def quantise(exported: Path, data: PreparedData, out: Path) -> Quantised:
     import onnx
 
     original, test = exported.read_bytes(), data.test
-    properties = properties_of(onnx.load_from_string(original))
-    at_once = batch_size(json.loads(properties[SEEN]))
+    properties = _properties_of(onnx.load_from_string(original))
+    at_once = _batch_size_of(properties)
     float_right_N = _is_right(open_session(original), test, at_once)
     calibration_NHWC = _spread(data.train, CALIBRATION_IMAGES)
     model = with_8_bits(exported, calibration_NHWC)
@@ -97,11 +98,6 @@ def quantise(exported: Path, data: PreparedData, out: Path) -> Quantised:
     )
 
 
-def properties_of(model: "ModelProto") -> dict[str, str]:
-    """Its metadata."""
-    return {prop.key: prop.value for prop in model.metadata_props}
-
-
 def with_8_bits(exported: Path, calibration_NHWC: NDArray[np.uint8]) -> "ModelProto":
     """The ONNX file `exported` with 8 bits, its activations' ranges those that `calibration_NHWC` gives them.
 
@@ -114,6 +110,7 @@ def with_8_bits(exported: Path, calibration_NHWC: NDArray[np.uint8]) -> "ModelPr
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    at_once = max(1, _batch_size_of(_properties_of(onnx.load(exported))) // _CALIBRATION_SHARE)
     with TemporaryDirectory(prefix="reconv-") as folder:
         merged, quantised = Path(folder) / "merged.onnx", Path(folder) / "quantised.onnx"
         # Normalisations become part of the layers before them. Symbolic shapes are for transformers of many lengths.
@@ -122,7 +119,7 @@ def with_8_bits(exported: Path, calibration_NHWC: NDArray[np.uint8]) -> "ModelPr
         quantize_static(
             str(merged),
             str(quantised),
-            _calibration_reader(calibration_NHWC),
+            _calibration_reader(calibration_NHWC, at_once),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -134,6 +131,14 @@ def with_8_bits(exported: Path, calibration_NHWC: NDArray[np.uint8]) -> "ModelPr
             nodes_to_exclude=[node.name for node in _in_float(onnx.load(merged))],
         )
         return onnx.load(quantised)
+
+
+def _properties_of(model: "ModelProto") -> dict[str, str]:
+    return {prop.key: prop.value for prop in model.metadata_props}
+
+
+def _batch_size_of(properties: Mapping[str, str]) -> int:
+    return batch_size(json.loads(properties[SEEN]))
 
 
 def _share_equal_weights(file: Path) -> None:
@@ -162,16 +167,16 @@ def _in_float(model: "ModelProto") -> "Iterator[NodeProto]":
     return (node for node in model.graph.node if node.name in seen or node.op_type in _KEPT_IN_FLOAT)
 
 
-def _calibration_reader(images_NHWC: NDArray[np.uint8]) -> Any:
+def _calibration_reader(images_NHWC: NDArray[np.uint8], at_once: int) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._starts = iter(range(0, len(images_NHWC), _CALIBRATION_BATCH))
+            self._starts = iter(range(0, len(images_NHWC), at_once))
 
         def get_next(self) -> Mapping[str, NDArray[np.uint8]] | None:
             start = next(self._starts, None)
-            return None if start is None else {IMAGES: images_NHWC[start : start + _CALIBRATION_BATCH]}
+            return None if start is None else {IMAGES: images_NHWC[start : start + at_once]}
 
     return Reader()
 
