@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "places": set(),
     "resuming": {"files", "places"},
     "running": {"errors", "places"},
+    "dead_locks": set(),
     "console": {"places", "training.observer"},
     "training_logs": {"files", "places", "training.observer"},
     "data": BASE,
@@ -48,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "cluster_decoding": BASE | {"data", "training.cluster"},
     "submission": BASE | {"tracking"},
     "prediction": BASE | {"data", "serving", "training.cluster", "training.precision"},
-    "retraining": BASE | {"data", "registry", "running", "serving", "submission", "tracking"},
+    "retraining": BASE | {"data", "dead_locks", "registry", "running", "serving", "submission", "tracking"},
     "reproducing": BASE | {"data", "submission", "tracking", "training"},
     "inspection": BASE | {"data"},
     "doctor": BASE | {"data.remote", "registry", "tracking", "training.cluster", "training.precision"},
@@ -62,7 +63,20 @@ ALLOWED: dict[str, set[str]] = {
         "serving",
     },
     "cli": BASE
-    | {"console", "data.gate", "demo", "doctor", "exporting", "inspection", "prediction", "registry", "reproducing", "retraining", "tracking"},
+    | {
+        "console",
+        "data.gate",
+        "dead_locks",
+        "demo",
+        "doctor",
+        "exporting",
+        "inspection",
+        "prediction",
+        "registry",
+        "reproducing",
+        "retraining",
+        "tracking",
+    },
     "stage": BASE
     | {"console", "running", "tracking", "training.cluster", "training.head", "training.observer", "training_logs"},
 }

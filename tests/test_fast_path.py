@@ -21,7 +21,12 @@ from reconv.training.steps import ClassifierTraining
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Seconds each, in every process that imports them.
 SLOW_TO_IMPORT = {"torch", "torchvision", "pytorch_lightning", "ray", "mlflow", "scipy.stats", "matplotlib", "plotly"}
-NEEDED = {"evaluate.py": {"torch"}, "explain.py": {"torch"}, "compare.py": {"scipy.stats", "plotly"}}
+NEEDED = {
+    "evaluate.py": {"torch"},
+    "explain.py": {"torch"},
+    "compare.py": {"scipy.stats", "plotly"},
+    "register.py": {"scipy.stats", "torch"},
+}
 CPU = torch.device("cpu")
 
 

@@ -63,13 +63,13 @@ def test_a_stage_ends_with_its_dvc_and_the_next_one_waits_for_that(folder: Path,
         "interrupted",
     ]
     waits, runs = following.stdout.splitlines()
-    assert waits.startswith(f"waits for another one to end that runs search-cnn in this folder (process {pid} since ")
+    assert waits.startswith(f"waits for another one to end that runs search-cnn in this folder (process {pid} on ")
     assert runs.startswith("runs as")
 
 
 def test_one_that_does_not_end_is_named() -> None:
     with run_alone("search-cnn", print), run_alone("search-feedforward", print):
-        refused = pytest.raises(UnavailableError, match=rf"process {os.getpid()} since .* kill it")
+        refused = pytest.raises(UnavailableError, match=rf"process {os.getpid()} on .* since .* kill it")
         with refused, run_alone("search-cnn", print, wait_seconds=0.1):
             pass
     with run_alone("search-cnn", print):

@@ -120,10 +120,10 @@ def test_without_pretrained_weights_the_images_own_scale_counts(manifest: Manife
     torch.testing.assert_close(seen, expected)
 
 
-@pytest.fixture
-def classifier(manifest: Manifest) -> ImageClassifier:
+@pytest.fixture(params=["squeezenet1_1", "mnasnet0_5"])
+def classifier(manifest: Manifest, request: pytest.FixtureRequest) -> ImageClassifier:
     torch.manual_seed(0)
-    made = new_classifier("cnn", params_of("squeezenet1_1", "default"), manifest, flips=True, pixel_order=1)
+    made = new_classifier("cnn", params_of(request.param, "default"), manifest, flips=True, pixel_order=1)
     return made.eval()
 
 

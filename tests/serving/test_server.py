@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import subprocess
 import sys
 import time
@@ -76,9 +75,10 @@ def served(tmp_path_factory, make_prepared, tiny_params) -> Iterator[Served]:
         images = np.array(data.test.images[:4])
         yield Served(url, images, answering.probabilities(images))
     finally:
-        for process in [*psutil.Process(server.pid).children(recursive=True), server]:
-            with suppress(psutil.NoSuchProcess, ProcessLookupError):
-                os.kill(process.pid, 9)
+        with suppress(psutil.NoSuchProcess):  # it ended by itself, which `_wait` tells
+            for process in psutil.Process(server.pid).children(recursive=True):
+                process.kill()
+        server.kill()
         server.wait()
 
 

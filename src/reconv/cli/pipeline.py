@@ -25,8 +25,10 @@ def run(arguments: tuple[str, ...]) -> None:
       reconv run train@cnn
       reconv run --force fetch
     """
+    from reconv.dead_locks import forget_the_dead
     from reconv.doctor import before_a_run
 
+    forget_the_dead()
     problems = [check for check in before_a_run() if check.state == "problem"]
     for check in problems:
         click.echo(f"reconv: {check.name}: {check.text}\n        {check.remedy}", err=True)

@@ -4,6 +4,7 @@ B batch, H height, W width, C channels, K classes.
 """
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,10 @@ def classifier_of(arguments: dict[str, Any], weights: Path) -> ImageClassifier:
             tuple(seen) if seen else None,
             arguments.get("weights_sha256"),
         )
-        classifier.load_state_dict(load_file(weights))
+        state = OrderedDict(load_file(weights))
+        # What safetensors does not keep: the versions of layers, by which MNASNet tells how to read them.
+        state._metadata = classifier.state_dict()._metadata  # type: ignore[attr-defined]
+        classifier.load_state_dict(state)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         raise DataError(
             f"{weights.parent} holds no classifier that can be loaded ({error}): run `dvc repro`."

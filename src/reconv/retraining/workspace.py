@@ -10,6 +10,7 @@ import pandas as pd
 from reconv.artifacts import RawSource
 from reconv.data.files import LISTED
 from reconv.data.sources import Say, fetch
+from reconv.dead_locks import forget_the_dead
 from reconv.errors import ReconvError, RetrainingError
 from reconv.params import Params
 from reconv.places import RAW
@@ -66,6 +67,7 @@ def what_changed(data: DataChange | None) -> Changes | None:
     Raises:
         RetrainingError: DVC cannot tell.
     """
+    forget_the_dead()
     done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout)
