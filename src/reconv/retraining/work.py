@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from reconv.artifacts import RawSource, Registration, Verdict
 from reconv.data.arrays import PreparedData
-from reconv.errors import RetrainingError
+from reconv.errors import ParamsError, RetrainingError
 from reconv.params import Params
 from reconv.places import COMPARE, RAW, REGISTERED
 from reconv.registry.gate import fresh_test_note
@@ -19,6 +19,7 @@ from reconv.retraining.workspace import planned, ran_since, repro
 from reconv.serving.answering import Answering
 from reconv.submission.locked import LOCK, locked_stages
 from reconv.submission.submit import Submission
+from reconv.tracking.server import shown, tracking_uri
 
 Say = Callable[[str], None]
 
@@ -31,6 +32,8 @@ class Work:
         self._draft = draft
         self._say, self._show = say, show
         self._dry_run, self._submit = dry_run, submit
+        if submit:
+            _check_registry_is_shared(params)
         self._registry = open_registry(params)
 
     def run(self, changes: Changes) -> Ended:
@@ -86,6 +89,7 @@ class Work:
 
     def _is(self, before: Version | None) -> Ended:
         registration = Registration.load(REGISTERED)
+        self._registry.version(str(registration.version))  # or the cluster's is another one
         contest, champion = registration.contest, self._registry.champion()
         self._draft.note(
             reason=registration.reason,
@@ -106,3 +110,13 @@ class Work:
             )
             is_better = judged.decision.alias == "champion" and not judged.is_champion
             return "would be promoted" if is_better else "would be kept"
+
+
+def _check_registry_is_shared(params: Params) -> None:
+    """Lest a job's champion be registered where nobody looks."""
+    uri = tracking_uri(params.resources)
+    if not uri.startswith(("http://", "https://")):
+        raise ParamsError(
+            f"MLflow's records are in {shown(uri)}, must be on a server for `reconv retrain --submit`: the cluster "
+            "registers models there. Set MLFLOW_TRACKING_URI or resources.tracking_uri to one that both reach."
+        )
