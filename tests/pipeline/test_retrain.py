@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import REPOSITORY, _tiny_values, write_images
@@ -85,6 +86,17 @@ def test_with_nothing_new_it_leaves_at_once(project):
     assert last_record(project)["ended"] == "unchanged"
     assert json.loads(reconv(project, "retrain", "--dry-run", "--json").stdout)["ended"] == "unchanged"
     assert sorted(path.name for path in (project / "logs").iterdir()) == before
+
+
+def test_the_champion_answers_and_is_exported_under_its_name(project):
+    answered = reconv(project, "predict", "images", "--json")
+    exported = reconv(project, "export", "--model", "champion", "--json")
+
+    assert answered.returncode == 0, answered.stdout + answered.stderr
+    table = pd.read_parquet(project / "predictions.parquet")
+    assert len(table) == json.loads(answered.stdout)["images"] == 120
+    assert exported.returncode == 0, exported.stdout + exported.stderr
+    assert (project / "model.onnx").stat().st_size > 0
 
 
 def test_a_second_one_says_who_is_at_work_and_leaves(project):
