@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from conftest import REPOSITORY
+from debian import program
 from PIL import Image
 from project_folder import environment, free_port
 from registry.conftest import outcome_of
@@ -126,6 +129,22 @@ def test_files_as_base64_are_answered_alike_in_every_form(served):
         assert status == 200, answer
         found = [list(one["probabilities"].values()) for one in answer["predictions"]]
         np.testing.assert_allclose(found, served.probabilities, atol=1e-6)
+
+
+def test_the_documented_request_is_answered_as_documented(served, tmp_path):
+    """docs/every-night.md's own lines, with the port of this server."""
+    program("curl", "curl")
+    page = (REPOSITORY / "docs" / "every-night.md").read_text()
+    command = re.search(r"^curl http://127.0.0.1:5001/invocations.*?\"$", page, re.MULTILINE | re.DOTALL)
+    documented = json.loads(re.search(r'^\{"predictions": .*$', page, re.MULTILINE)[0])
+    (tmp_path / "photo.jpg").write_bytes(base64.b64decode(base64_of(served.images[0], "JPEG", 64)))
+
+    asked = command[0].replace("http://127.0.0.1:5001", served.url)
+    done = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    (answer,) = json.loads(done.stdout)["predictions"]
+    assert set(answer) == set(documented["predictions"][0])
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
