@@ -28,8 +28,8 @@ repro: .venv/ready ## run the pipeline: whatever changed, from the images to the
 submit: .venv/ready ## run the pipeline as a job of the Ray cluster behind RAY_API_SERVER_ADDRESS (ARGS: for dvc repro)
 	@python pipeline/cluster/submit.py $(ARGS)
 
-test: .venv/ready ## run the tests
-	@pytest
+test: .venv/ready ## run the tests (JOBS=2: so many files at a time)
+	@pytest --numprocesses $${JOBS:-2} --dist loadfile --no-loadscope-reorder
 
 quick: .venv/ready ## run the tests that take less than a minute together
 	@pytest -m "not slow"

@@ -70,13 +70,23 @@ _TINY: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The empty folder that every test runs in, with nothing of the caller's environment that says where to run."""
-    monkeypatch.chdir(tmp_path)
+def pytest_configure() -> None:
+    _forget_where_to_run()
+
+
+def _forget_where_to_run() -> None:
+    """Of the caller's environment, and of what MLflow left there in an earlier test."""
     for name in _OUTSIDE:
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The empty folder that every test runs in, with nothing in the environment that says where to run."""
+    monkeypatch.chdir(tmp_path)
+    _forget_where_to_run()
+    yield tmp_path
+    _forget_where_to_run()
 
 
 @pytest.fixture(scope="session")
