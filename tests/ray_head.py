@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 from project_folder import free_port
@@ -59,8 +60,14 @@ class Head:
 
 
 @contextmanager
-def running_head(folder: Path, address: str, **changes: str) -> Iterator[Head]:
-    """In `folder`, whose name has to be short: Ray's sockets are below it. `changes` are of the nodes' environment."""
+def running_head(address: str, **changes: str) -> Iterator[Head]:
+    """`changes` are of the nodes' environment."""
+    # Ray's sockets are below it, and a socket's path has at most 107 characters: a test's own folder is too deep.
+    with TemporaryDirectory(prefix="head-", ignore_cleanup_errors=True) as folder:
+        yield from _running_in(Path(folder), address, changes)
+
+
+def _running_in(folder: Path, address: str, changes: dict[str, str]) -> Iterator[Head]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     running = Head(address, free_port(), free_port(), folder, {})
     running.environment |= {

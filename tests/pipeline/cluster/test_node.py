@@ -17,8 +17,8 @@ FOLDER = Path(__file__).parents[3] / "pipeline" / "cluster"
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    with running_head(tmp_path_factory.mktemp("h"), "127.0.0.1") as running:  # a short name: Ray's sockets are below it
+def head() -> Iterator[Head]:
+    with running_head("127.0.0.1") as running:
         running.environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         yield running
 
@@ -79,7 +79,7 @@ def test_the_token_is_its_owners_alone_and_nowhere_else(head: Head) -> None:
     assert not [process for process in head.processes() if head.token in " ".join(process.cmdline())]
 
 
-def test_a_second_node_joins_and_brings_what_a_job_waits_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_second_node_joins_and_brings_what_a_job_waits_for() -> None:
     outer = [
         entry.address
         for entries in psutil.net_if_addrs().values()
@@ -88,7 +88,7 @@ def test_a_second_node_joins_and_brings_what_a_job_waits_for(tmp_path_factory: p
     ]
     if not outer:
         pytest.skip("this machine has no address but the loopback's")
-    with running_head(tmp_path_factory.mktemp("t"), outer[0]) as head:
+    with running_head(outer[0]) as head:
         address = f"{head.address}:{head.port}"
         scale = [sys.executable, FOLDER / "scale.py", "--num-gpus=1"]
         environment = {**head.environment, "RAY_ADDRESS": address}

@@ -31,7 +31,7 @@ def retrain(folder: Path, variables: dict[str, str]) -> "subprocess.CompletedPro
 
 def test_a_cluster_retrains_and_this_machine_knows_the_champion(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Left by `kill -9` while the job runs; the next one joins that job, and the one after finds nothing to do."""
-    folder = tmp_path_factory.mktemp("s")  # a short name: Ray's sockets are below it
+    folder = tmp_path_factory.mktemp("submitted")
     project = folder / "project"
     images = write_images(folder / "images", per_class=40)
     project.mkdir()
@@ -40,7 +40,7 @@ def test_a_cluster_retrains_and_this_machine_knows_the_champion(tmp_path_factory
     copy_pipeline(REPOSITORY, project, in_git=True)
     with (
         MlflowServer(f"sqlite:///{folder / 'server.db'}", folder) as server,
-        running_head(folder, "127.0.0.1", XDG_CACHE_HOME=str(folder / "cache"), MLFLOW_TRACKING_URI=server.uri) as head,
+        running_head("127.0.0.1", XDG_CACHE_HOME=str(folder / "cache"), MLFLOW_TRACKING_URI=server.uri) as head,
     ):
         alone = environment(
             RAY_API_SERVER_ADDRESS=f"http://127.0.0.1:{head.dashboard}",

@@ -22,9 +22,8 @@ Submit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    folder = tmp_path_factory.mktemp("s")  # a short name: Ray's sockets are below it
-    nodes = {"XDG_CACHE_HOME": str(folder / "cache"), "SECRET_OF_THE_NODES": "opens the storage"}
-    with running_head(folder, "127.0.0.1", **nodes) as running:
+    nodes = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "SECRET_OF_THE_NODES": "opens the storage"}
+    with running_head("127.0.0.1", **nodes) as running:
         yield running
 
 
