@@ -5,8 +5,8 @@ start within it, every answer is written to a table. Its images a second are tho
 last, as for the others, whose processes and models are there before their clocks run; the whole command's seconds are
 a row of their own.
 
-- Packed pixels (28 x 28 x 1): against the bare forward pass over the same array, in batches of 500, nothing else: with
-  one thread in each of as many processes as there are cores, and with all threads in one process; the faster counts.
+- Packed pixels (28 x 28 x 1): against the bare forward pass over the same array, in the same batches, nothing else:
+  with one thread in each of as many processes as there are cores, and with all threads in one; the faster counts.
 - 20,000 JPEGs of 500 x 375 for a classifier of 64 x 64 x 3: against bare decoding and resizing in as many processes as
   there are cores (own_images.py), and against what is left of it when the same cores also compute the forward pass.
 - Memory of all processes, a tenth of the images and all of them: it may not grow.
@@ -30,13 +30,13 @@ from benchmarks.own_images import bare_decoding_seconds
 from benchmarks.photographs import generated
 from reconv.params import THIS_MACHINE
 from reconv.prediction.predict import predict
-from reconv.serving.answering import Answering
+from reconv.serving.answering import BATCH_SIZE, Answering
 
 TITLE = "Prediction: a registered classifier's answers to many images"
 
 _BARE = "bare forward pass"
 _CEILING, _BOTH = "bare decoding", "bare decoding and bare forward pass on the same cores"
-_BATCH = 500
+_BATCH = BATCH_SIZE
 
 
 def measure(effort: Effort) -> list[Row]:

@@ -23,6 +23,9 @@ from reconv.training.cluster import Session, cluster_address, ray_session
 
 _FEW_IMAGES = 4000
 _BLOCK_CHUNKS, _BLOCKS_PER_CORE = 4, 2
+# glibc's malloc keeps what a batch has used for the next one. By itself it gives it back outside of the main thread,
+# where Ray calls, and the system zeroes the same pages again for each layer: 13,900 images a second, not 17,000.
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(10**9), "MALLOC_MMAP_THRESHOLD_": str(10**9)}
 Bundle = Mapping[str, bytes]
 """Name -> content of its files."""
 
@@ -65,6 +68,7 @@ def _on_ray(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
+    context.memory_usage_poll_interval_s = None  # a walk over all pages every second, which nobody reads
     rows = [{"chunk": chunk, "part": json.dumps(_plain(inputs.part(chunk)))} for chunk in chunks]
     cores = max(1, int(session.num_cpus / session.threads_per_training))
     blocks = min(len(rows), max(_BLOCKS_PER_CORE * cores, -(-len(rows) // _BLOCK_CHUNKS)))
@@ -80,6 +84,7 @@ def _on_ray(
             _ReadAndAnswer,
             fn_constructor_args=(*arguments, read),
             num_cpus=session.threads_per_training,
+            runtime_env={"env_vars": _KEEP_MEMORY},
             compute=ray.data.ActorPoolStrategy(size=min(cores, blocks)),
         )
     for row in dataset.iter_rows():
