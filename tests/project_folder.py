@@ -10,6 +10,15 @@ from typing import Any
 
 import yaml
 
+# Of params.yaml, for whole runs of which only the end matters.
+QUICK = {
+    "study.enabled": False,
+    "search.budget_epochs": 2,
+    "search.max_epochs": 1,
+    "train.num_seeds": 1,
+    "train.max_epochs": 6,
+}
+
 
 def environment(**changes: str) -> dict[str, str]:
     """The caller's, less what says where to run."""

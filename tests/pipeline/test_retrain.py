@@ -16,19 +16,12 @@ import yaml
 from conftest import REPOSITORY, _tiny_values, write_images
 from debian import program
 from mlflow.tracking import MlflowClient
-from project_folder import change_params, copy_pipeline, environment
+from project_folder import QUICK, change_params, copy_pipeline, environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 RECONV = str(Path(sys.executable).with_name("reconv"))
 _SECONDS = 600
-_QUICK = {
-    "study.enabled": False,
-    "search.budget_epochs": 2,
-    "search.max_epochs": 1,
-    "train.num_seeds": 1,
-    "train.max_epochs": 6,
-}
 
 
 def reconv(folder: Path, *words: str, **changes: str) -> "subprocess.CompletedProcess[str]":
@@ -57,7 +50,7 @@ def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("retrained")
     write_images(folder / "images", per_class=40)
     (folder / "params.yaml").write_text(yaml.safe_dump(_tiny_values(), sort_keys=False))
-    change_params(folder, _QUICK)
+    change_params(folder, QUICK)
     copy_pipeline(REPOSITORY, folder)
     first = reconv(folder, "retrain")
     assert first.returncode == 0, first.stdout + first.stderr

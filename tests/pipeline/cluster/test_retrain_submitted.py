@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY, _tiny_values, write_images
-from project_folder import change_params, copy_pipeline, environment
+from project_folder import QUICK, change_params, copy_pipeline, environment
 from ray_head import running_head
 
 from benchmarks.servers import MlflowServer
@@ -16,13 +16,6 @@ from benchmarks.servers import MlflowServer
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 RETRAIN = [str(Path(sys.executable).with_name("reconv")), "retrain", "--submit"]
-_QUICK = {
-    "study.enabled": False,
-    "search.budget_epochs": 2,
-    "search.max_epochs": 1,
-    "train.num_seeds": 1,
-    "train.max_epochs": 6,
-}
 
 
 def retrain(folder: Path, variables: dict[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -36,7 +29,7 @@ def test_a_cluster_retrains_and_this_machine_knows_the_champion(tmp_path_factory
     images = write_images(folder / "images", per_class=40)
     project.mkdir()
     (project / "params.yaml").write_text(yaml.safe_dump(_tiny_values(), sort_keys=False))
-    change_params(project, {**_QUICK, "data.source": f"folder:{images}", "resources.storage": str(folder / "storage")})
+    change_params(project, {**QUICK, "data.source": f"folder:{images}", "resources.storage": str(folder / "storage")})
     copy_pipeline(REPOSITORY, project, in_git=True)
     with (
         MlflowServer(f"sqlite:///{folder / 'server.db'}", folder) as server,
