@@ -77,8 +77,18 @@ ALLOWED: dict[str, set[str]] = {
         "retraining",
         "tracking",
     },
+    "dvc": BASE | {"running", "submission.locked"},
     "stage": BASE
-    | {"console", "running", "tracking", "training.cluster", "training.head", "training.observer", "training_logs"},
+    | {
+        "console",
+        "dvc",
+        "running",
+        "tracking",
+        "training.cluster",
+        "training.head",
+        "training.observer",
+        "training_logs",
+    },
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
@@ -103,6 +113,14 @@ PLUMBING = {
     "places",
     "resuming",
     "running",
+    "dvc.__init__",
+    "dvc.declared",
+    "dvc.inputs",
+    "dvc.one_run",
+    "dvc.recorded",
+    "dvc.stage_inputs",
+    "submission.__init__",
+    "submission.locked",
     "files",
     "console",
     "stage",

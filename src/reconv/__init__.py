@@ -1,6 +1,10 @@
 """Is a convolutional network worth it on your images? The pipeline's stages are made of what is in here."""
 
 import gc
+import time
+
+IMPORTED_AT = time.time()
+"""When this process began to load our code."""
 
 # Imports make hundreds of thousands of objects that stay: collecting garbage after every 700 of them takes a fifth of
 # the 6 s that torch and Lightning need, in every stage and every worker.

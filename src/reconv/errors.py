@@ -25,6 +25,10 @@ class BusyError(UnavailableError):
     """Another process does the same here."""
 
 
+class ChangedError(ReconvError):
+    """Parameters, code or data changed while a stage used them, so that DVC would record what was not used."""
+
+
 class ComparisonError(ReconvError):
     """The two models were not measured alike, so that a comparison would mean nothing."""
 

@@ -64,14 +64,17 @@ def _lock(file: TextIO, name: str, say: Callable[[str], None], wait_seconds: flo
 def end_with_dvc(say: Callable[[str], None]) -> None:
     """Interrupt this process as Ctrl-C does when the `dvc` that started it is gone; nothing if none did. For the main
     thread."""
-    dvc = _dvc()
+    dvc = parent_dvc()
     if dvc is not None:
         signal.signal(_SIGNAL, signal.default_int_handler)
         Thread(target=_interrupt_after, args=(dvc, say), name="end with dvc", daemon=True).start()
 
 
-def _dvc() -> psutil.Process | None:
-    """The nearest ancestor outside of the stage: there may be a shell between, which outlives it."""
+def parent_dvc() -> psutil.Process | None:
+    """Return the `dvc` that started this stage, None if none did.
+
+    It is the nearest ancestor outside of the stage: there may be a shell between, which outlives it.
+    """
     stage = os.environ.get("DVC_STAGE")  # which dvc gives to all that it starts
     if stage is None:
         return None

@@ -13,9 +13,11 @@ from typing import Any
 import psutil
 
 from reconv.console import Console, log_path, quiet_libraries
+from reconv.dvc.recorded import INPUTS
+from reconv.dvc.stage_inputs import StageInputs
 from reconv.errors import ReconvError
 from reconv.files import REFUSED_BY_DISK, AnyPath, clear_dir, write_json
-from reconv.params import Params, load_params
+from reconv.params import Params, check_params, read_params
 from reconv.places import LOGS, run_file
 from reconv.resuming import resumable_dir
 from reconv.running import end_with_dvc, run_alone
@@ -41,6 +43,7 @@ class Stage:
     console: Console
     run: StageRun
     maybe_session: Session | None
+    inputs: StageInputs
     resumable_dirs: list[AnyPath] = field(default_factory=list)
 
     @property
@@ -81,7 +84,9 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
         console = Console(name, model, terminal)
         try:
             end_with_dvc(console.say)
-            params = load_params()
+            values = read_params()
+            params = check_params(values)
+            inputs = StageInputs(f"{name}@{model}" if model else name, values)
             check_tracking(params.resources)
             left_open = ExitStack()
             # In the order in which it is closed nothing is done before what may still fail: a lost cluster ends this
@@ -91,9 +96,11 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
                 if session is not None and session.head:
                     watch_head(session.head, console.say)
                 with open_stage_run(params, name, model, console.say) as run:
-                    this = Stage(log, params, console, run, session)
+                    this = Stage(log, params, console, run, session, inputs)
                     yield this
-                    write_json(run_file(name, model), {"run_id": run.run_id, "experiment": run.experiment})
+                    inputs.verify()
+                    used = {"run_id": run.run_id, "experiment": run.experiment, INPUTS: inputs.as_record()}
+                    write_json(run_file(name, model), used)
                     if session is not None and session.end_with_process():
                         left_open = opened.pop_all()
                     opened.close()

@@ -9,8 +9,9 @@ import pytest
 from project_folder import environment
 
 from reconv.errors import SubmissionError, UnavailableError
+from reconv.files import md5_of_file
 from reconv.submission.locked import Output, kept_in_git, locked_outputs
-from reconv.submission.outputs import Outputs, md5_of
+from reconv.submission.outputs import Outputs
 
 LOCK = Path("dvc.lock")
 
@@ -69,7 +70,7 @@ def contents(cache: Path) -> dict[str, bytes]:
 
 
 def test_what_this_machine_lacks_is_left_out(url: str, made: list[Output], folder: Path) -> None:
-    missing = next((folder / ".dvc" / "cache" / "files").rglob(f"*{md5_of(folder / 'data' / 'a')[2:]}"))
+    missing = next((folder / ".dvc" / "cache" / "files").rglob(f"*{md5_of_file(folder / 'data' / 'a')[2:]}"))
     missing.unlink()
     outputs, elsewhere = Outputs(url, folder / ".dvc" / "cache"), Outputs(url, folder / "elsewhere")
 
@@ -96,7 +97,7 @@ def test_an_altered_object_is_refused(made: list[Output], folder: Path) -> None:
 def test_a_list_that_leads_out_of_its_directory_is_refused(folder: Path, relpath: str) -> None:
     listed = folder / "list"
     listed.write_text(json.dumps([{"md5": "0" * 32, "relpath": relpath}]))
-    hostile = Output(path="data", md5=f"{md5_of(listed)}.dir")
+    hostile = Output(path="data", md5=f"{md5_of_file(listed)}.dir")
     stored = folder / "storage" / "dvc" / "files" / "md5" / hostile.md5[:2] / hostile.md5[2:]
     stored.parent.mkdir(parents=True)
     listed.rename(stored)

@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reconv.errors import SubmissionError
-from reconv.files import write_bytes, write_yaml
+from reconv.files import md5_of_file, write_bytes, write_yaml
 from reconv.submission.locked import LOCK, Output, kept_in_git, locked_outputs, locked_stages
-from reconv.submission.outputs import Outputs, md5_of
+from reconv.submission.outputs import Outputs
 from reconv.submission.records import JobRecord
 
 DVC = (sys.executable, "-m", "dvc")
@@ -70,7 +70,7 @@ def _refuse_to_overwrite(outputs: Sequence[Output], known: Sequence[Output]) -> 
     contents = {(out.path, out.md5) for out in known}
     for out in outputs:
         here = Path(out.path)
-        if here.exists() and (out.path, md5_of(here)) not in contents:
+        if here.exists() and (out.path, md5_of_file(here)) not in contents:
             raise SubmissionError(
                 f"{here} was changed after the job was sent, and its own would take its place: move yours away, or "
                 f"`git checkout {here}`, then run the same command."

@@ -4,7 +4,6 @@ Whatever fsspec opens will do as storage, without DVC's package for it, and noth
 `dvc repro` holds. `dvc pull` reads STORAGE/dvc too. What arrives is checked, as others may write there.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reconv.errors import ReconvError, SubmissionError, UnavailableError
-from reconv.files import atomic, opened_store, upload
+from reconv.files import atomic, md5_of_file, opened_store, upload
 from reconv.submission.locked import Digest, Output
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Outputs:
             here = _object(self._cache, out.md5)
             if not here.exists():  # of an output that DVC does not cache
                 here = Path(out.path)
-                if not here.is_file() or md5_of(here) != out.md5:
+                if not here.is_file() or md5_of_file(here) != out.md5:
                     continue
             if self._is_there(out.md5):
                 continue
@@ -109,7 +108,7 @@ class Outputs:
                 if not there.exists():
                     raise SubmissionError(f"{there} is missing.")
                 there.fs.get_file(there.path, str(temporary))
-            if md5_of(temporary) != md5.removesuffix(_DIRECTORY):
+            if md5_of_file(temporary) != md5.removesuffix(_DIRECTORY):
                 raise SubmissionError(f"{there} is not what was written there: delete it.")
             if md5.endswith(_DIRECTORY):
                 _members(temporary)
@@ -148,12 +147,6 @@ def reaching(storage: str) -> Iterator[None]:
             f"resources.storage is {storage}, which cannot be used ({reason}).\n"
             "Correct it in params.yaml, or what opens it in this machine's environment."
         ) from None
-
-
-def md5_of(path: Path) -> str:
-    """By which DVC names what is in a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _object(root: _Folder, md5: str) -> _Folder:

@@ -1,0 +1,44 @@
+"""What dvc.lock says of the stages before, held against what each of them wrote down itself."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reconv.dvc.declared import Declared, upstream
+from reconv.dvc.inputs import flat
+from reconv.errors import ChangedError
+from reconv.files import read_json
+from reconv.places import run_file
+
+INPUTS = "inputs"
+"""Key of a stage's run file. Earlier versions wrote none."""
+
+
+def check_recorded(name: str, stages: Mapping[str, Declared], locked: Mapping[str, Any]) -> None:
+    """Check that all stages that `name` depends on used what dvc.lock says that they used; `locked` is what it holds.
+
+    This finds what was changed between the end of a stage and DVC's own look.
+
+    Raises:
+        ChangedError: one of them did not; it names the stage.
+    """
+    for one in sorted(upstream(name, stages) & locked.keys()):
+        file = run_file(*one.split("@", maxsplit=1))
+        used = read_json(file).get(INPUTS) if file.exists() else None
+        found = list(_differences(locked[one], used)) if used else []
+        if found:
+            raise ChangedError(
+                "\n".join([f"dvc.lock does not say what the stage {one} used, which changed as it ended:", *found])
+                + f"\nRun `dvc repro --single-item --force {one}`, then the same command."
+            )
+
+
+def _differences(entry: Mapping[str, Any], used: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each value or dependency that is another one in a stage's entry of dvc.lock."""
+    params, recorded = flat(used["params"]), flat(entry.get("params", {}).get("params.yaml", {}))
+    for key in sorted(params.keys() & recorded.keys()):
+        if params[key] != recorded[key]:
+            yield f"{key}: dvc.lock says {recorded[key]}, it used {params[key]}"
+    digests = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}
+    for dep, md5 in used["deps"].items():
+        if digests.get(dep, md5) != md5:
+            yield f"{dep}: dvc.lock says MD5 {digests[dep]}, it used {md5}"
