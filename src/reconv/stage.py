@@ -19,7 +19,7 @@ from reconv.errors import ReconvError
 from reconv.files import REFUSED_BY_DISK, AnyPath, clear_dir, write_json
 from reconv.params import Params, check_params, read_params
 from reconv.places import LOGS, run_file
-from reconv.resuming import resumable_dir
+from reconv.resuming import code_digest, resumable_dir
 from reconv.running import end_with_dvc, run_alone
 from reconv.tracking.opening import open_stage_run
 from reconv.tracking.record import StageRun
@@ -44,7 +44,8 @@ class Stage:
     run: StageRun
     maybe_session: Session | None
     inputs: StageInputs
-    resumable_dirs: list[AnyPath] = field(default_factory=list)
+    resumable_dirs: dict[AnyPath, str] = field(default_factory=dict)
+    """Folder -> digest of the code that fills it."""
 
     @property
     def session(self) -> Session:
@@ -56,8 +57,14 @@ class Stage:
         """Where this stage keeps what an interruption leaves, until it has succeeded: in this folder, or where a
         cluster's nodes reach it."""
         state = resumable_dir(self.name, fingerprint, None if self.session.is_local else self.session.storage)
-        self.resumable_dirs.append(state)
+        self.resumable_dirs[state] = code_digest()
         return state
+
+    def forget_mixed_state(self) -> None:
+        """Clear what was made while the code changed: some of it may come from other code than its folder says."""
+        for state, code in self.resumable_dirs.items():
+            if code != code_digest():
+                clear_dir(state)
 
     @property
     def training_logs(self) -> Path:
@@ -97,8 +104,12 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
                     watch_head(session.head, console.say)
                 with open_stage_run(params, name, model, console.say) as run:
                     this = Stage(log, params, console, run, session, inputs)
-                    yield this
-                    inputs.verify()
+                    try:
+                        yield this
+                        inputs.verify()
+                    except BaseException:
+                        this.forget_mixed_state()
+                        raise
                     used = {"run_id": run.run_id, "experiment": run.experiment, INPUTS: inputs.as_record()}
                     write_json(run_file(name, model), used)
                     if session is not None and session.end_with_process():

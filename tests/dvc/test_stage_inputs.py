@@ -28,13 +28,14 @@ stages:
 SCRIPT = """
 import time
 from pathlib import Path
+from reconv.resuming import code_digest
 from reconv.stage import stage
 
 with stage("{name}") as this:
     state = Path(".reconv/state")
     state.mkdir(parents=True, exist_ok=True)
     (state / "{name}").touch()
-    this.resumable_dirs.append(state)
+    this.resumable_dirs[state] = code_digest()
     Path("{name}.started").touch()
     while Path("{name}.wait").exists():
         time.sleep(0.01)
@@ -127,6 +128,17 @@ def test_a_parameter_that_changes_while_its_stage_runs_fails_the_stage(pipeline:
     assert Path(".reconv/state/prepare").exists()
     assert statuses("prepare") == ["FAILED"]
     run_again()
+    assert not Path(".reconv/state/prepare").exists()
+
+
+def test_what_was_made_while_the_code_changed_is_not_resumed(pipeline: Path) -> None:
+    script = Path("pipeline/prepare.py")
+    script.write_text(script.read_text().replace("= code_digest()", "= 'that of other code'"))
+    running = paused_in("prepare")
+    edit_code()
+    code, _ = ended(running, "prepare")
+
+    assert code != 0
     assert not Path(".reconv/state/prepare").exists()
 
 

@@ -14,11 +14,6 @@ from reconv.params import read_params
 from reconv.running import parent_dvc
 from reconv.submission.locked import LOCK, locked_stages
 
-_AGAIN = (
-    "Nothing was recorded. Run the same command again: it uses what is there then, and resumes if you restore the old "
-    "ones first."
-)
-
 
 class StageInputs:
     """What the stage `name` (DVC's name for it) reads, as it was when this was made.
@@ -52,7 +47,10 @@ class StageInputs:
     def verify(self) -> None:
         """Raise ChangedError if anything is no longer as it was."""
         if found := changes(self._inputs, inputs_of(self._declared, read_params())):
-            raise ChangedError("\n".join(["DVC would record what this stage did not use:", *found, _AGAIN]))
+            raise ChangedError(
+                "\n".join(["DVC would record what this stage did not use:", *found])
+                + "\nNothing was recorded. Run the same command again: it uses what is there then."
+            )
 
     def as_record(self) -> dict[str, Any]:
         """Return values and digests, for the stage's run file: of large data the digest that dvc.lock had."""
