@@ -27,5 +27,6 @@ if __name__ == "__main__":
         contents = collect(verdict, models, git_commit())
         write_text(COMPARE / "report.html", render(contents, this.params.report))
         pictures = write_plots(contents, COMPARE / "plots")
+        this.inputs.verify()  # before the verdict is shown with the pipeline's run
         log_comparison(this.run, verdict, COMPARE / "report.html", COMPARE / "verdict.json", pictures)
         this.console.say(verdict.text)
