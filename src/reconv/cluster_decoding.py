@@ -18,6 +18,7 @@ from reconv.data.storage import Storage
 from reconv.errors import DataError
 from reconv.params import ResourcesParams
 from reconv.training.cluster import cluster_address, ray_session
+from reconv.training.ray_data import rows_of
 
 _BLOCK_CHUNKS = 4
 
@@ -47,9 +48,7 @@ def _decode_on_cluster(
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _BLOCK_CHUNKS))
-        for row in dataset.map(partial(_decode, storage, conversion, Path.cwd())).iter_rows():
-            if row["refused"]:
-                raise DataError(row["refused"])
+        for row in rows_of(dataset.map(partial(_decode, storage, conversion, Path.cwd()))):
             write_rows(pixels, row["row"], row["images"])
             yield Outcome(np.frombuffer(row["records"], RECORD), json.loads(row["problems"]))
 

@@ -29,8 +29,12 @@ class Recorder:
     def __init__(self) -> None:
         self.epochs: list[int] = []
         self.begun: list[tuple[int, str]] = []
+        self.notes: list[str] = []
 
     def started(self, *_: object) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def begins(self, key: str, after_epoch: int, worker: str) -> None:
         self.begun.append((after_epoch, worker))
