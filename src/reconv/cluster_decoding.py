@@ -4,7 +4,7 @@ The files have to be where every node finds them: at a URL, or at the same path 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import chdir, nullcontext
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ def _decode_on_cluster(
     chunks: Iterable[Chunk],
     num_images: int,
     pixels: Path,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """With Ray Data, which keeps as many tasks running as there are cores, gives what a lost node had to another, and
     waits where the pixels are written more slowly than they are decoded."""
     rows = [{"row": chunk.row, "paths": [*chunk.paths], "sums": chunk.sums.tobytes()} for chunk in chunks]

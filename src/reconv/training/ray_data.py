@@ -1,6 +1,6 @@
 """Rows of a Ray Data set, in this process. Called by predictions and by decoding on a cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -8,7 +8,7 @@ from reconv.errors import DataError, UnavailableError
 from reconv.training.room import LIMIT, limit_seconds
 
 
-def rows_of(dataset: Any) -> Iterator[dict[str, Any]]:
+def rows_of(dataset: Any) -> Generator[dict[str, Any], None, None]:
     """Yield the rows; nothing of the data set runs any more when the iterator is exhausted or closed.
 
     Raises:
