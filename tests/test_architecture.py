@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "places": set(),
     "resuming": {"files", "places"},
     "running": {"errors", "places"},
-    "dead_locks": set(),
+    "dead_locks": {"files"},
     "console": {"places", "training.observer"},
     "training_logs": {"files", "places", "training.observer"},
     "data": BASE,
