@@ -29,7 +29,7 @@ submit: .venv/ready ## run the pipeline as a job of the Ray cluster behind RAY_A
 	@python pipeline/cluster/submit.py $(ARGS)
 
 test: .venv/ready ## run the tests (JOBS=2: so many files at a time)
-	@pytest --numprocesses $${JOBS:-2} --dist loadfile --no-loadscope-reorder
+	@pytest --numprocesses $${JOBS:-2} --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 quick: .venv/ready ## run the tests that take less than a minute together
 	@pytest -m "not slow"
@@ -40,7 +40,7 @@ lint: .venv/ready ## ruff and mypy
 	@mypy
 
 faults: .venv/ready ## kill or break whatever a stage on a cluster needs (RUNS=20 of each stage: 220 faults, an hour)
-	@RECONV_FAULT_RUNS=$${RUNS:-20} pytest -s tests/faults
+	@RECONV_FAULT_RUNS=$${RUNS:-20} pytest -s --timeout 3600 tests/faults
 
 bench: .venv/ready ## measure speed against the alternatives (2 hours; BENCH=training for one)
 	@python -m benchmarks $(BENCH)

@@ -31,6 +31,7 @@ from reconv.data.sources import fetch
 from reconv.params import Params
 from reconv.training.job import TrainingJob
 
+pytest_plugins = ["failures"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 CLASS_NAMES = ("left", "middle", "right")
 IMAGE_SIZE = 8

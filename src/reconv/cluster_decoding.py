@@ -4,7 +4,7 @@ The files have to be where every node finds them: at a URL, or at the same path 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import chdir, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from reconv.data.storage import Storage
 from reconv.errors import DataError
 from reconv.params import ResourcesParams
 from reconv.training.cluster import cluster_address, ray_session
+from reconv.training.ray_data import rows_of
 
 _BLOCK_CHUNKS = 4
 
@@ -34,7 +35,7 @@ def _decode_on_cluster(
     chunks: Iterable[Chunk],
     num_images: int,
     pixels: Path,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """With Ray Data, which keeps as many tasks running as there are cores, gives what a lost node had to another, and
     waits where the pixels are written more slowly than they are decoded."""
     rows = [{"row": chunk.row, "paths": [*chunk.paths], "sums": chunk.sums.tobytes()} for chunk in chunks]
@@ -47,9 +48,7 @@ def _decode_on_cluster(
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _BLOCK_CHUNKS))
-        for row in dataset.map(partial(_decode, storage, conversion, Path.cwd())).iter_rows():
-            if row["refused"]:
-                raise DataError(row["refused"])
+        for row in rows_of(dataset.map(partial(_decode, storage, conversion, Path.cwd()))):
             write_rows(pixels, row["row"], row["images"])
             yield Outcome(np.frombuffer(row["records"], RECORD), json.loads(row["problems"]))
 

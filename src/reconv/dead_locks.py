@@ -4,13 +4,16 @@ DVC itself forgets a lock whose process id is gone. It waits for ever where that
 containers, whose ids begin anew with each of them, or where nobody has collected the dead process yet.
 """
 
-import fcntl
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from reconv.files import lock_within
+
+_WAIT_SECONDS = 20.0
 _TEMPORARY = Path(".dvc/tmp")
 _LOCKS, _GUARD = _TEMPORARY / "rwlock", _TEMPORARY / "rwlock.lock"
 """As dvc.rwlock keeps them, {"write": {path: holder}, "read": {path: [holder, …]}}, and the lock of that file."""
@@ -20,8 +23,8 @@ def forget_the_dead() -> None:
     """Free what no living `dvc` of this machine holds in this folder."""
     if not _LOCKS.exists():
         return
-    with _GUARD.open("a") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    with suppress(BlockingIOError), _GUARD.open("a") as guard:  # a living `dvc` that holds it that long is not dead
+        lock_within(guard.fileno(), _WAIT_SECONDS)
         try:
             locks = json.loads(_LOCKS.read_text())
         except ValueError:  # torn by the end of its writer, and only good for stopping the next one

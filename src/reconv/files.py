@@ -5,11 +5,13 @@ What a running stage keeps may lie in a store that fsspec opens, where a file is
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +96,22 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
         copy = Path(folder) / path.name
         path.fs.get_file(path.path, str(copy))
         yield copy
+
+
+def lock_within(file: int, seconds: float) -> None:
+    """Lock an open file for this process only.
+
+    Raises:
+        BlockingIOError: another process still holds it after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def write_at(path: Path, offset: int, content: "NDArray[Any]") -> None:

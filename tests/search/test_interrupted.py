@@ -25,6 +25,8 @@ class Interrupting:
     def begins(self, key, after_epoch, worker):
         self.begun.setdefault(key, []).append(after_epoch)
 
+    def note(self, text): ...
+
     def finished(self, key, status): ...
 
     def resumed(self, history, ended):

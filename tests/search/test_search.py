@@ -20,6 +20,8 @@ class Recorder:
     def started(self, key, name, values):
         self.names[key] = name
 
+    def note(self, text): ...
+
     def epoch(self, key, epoch, metrics):
         self.epochs.setdefault(key, []).append((epoch, metrics[METRIC]))
 

@@ -1,7 +1,10 @@
 """Final trainings that Ray Train's workers share, on a cluster of two nodes with a core each."""
 
+import os
+import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +26,20 @@ EPOCHS = 30
 # Dropout would draw other masks; what is left is the order in which floats are added.
 SAME = {"models.cnn.dropout": 0.0, "recipe.optimizer": "adamw", "recipe.batch_size": 15}
 TOLERANCE = 1e-5  # of weights of about 0.1
+# Of each kill: RECONV_REPEAT=50 looks for races, with random delays between what is killed and what is killed next.
+REPEATS = int(os.environ.get("RECONV_REPEAT", "1"))
 
 
 class Recorder:
     def __init__(self) -> None:
         self.epochs: list[int] = []
         self.begun: list[tuple[int, str]] = []
+        self.notes: list[str] = []
 
     def started(self, *_: object) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def begins(self, key: str, after_epoch: int, worker: str) -> None:
         self.begun.append((after_epoch, worker))
@@ -93,41 +102,98 @@ def difference(first: Trained, second: Trained) -> float:
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
 
 
+def processes(name: str) -> list[psutil.Process]:
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # or a zombie
+            if name in "".join(one.cmdline()):
+                found.append(one)
+    return found
+
+
 def kill_a_rank_that_does_not_report(seen: Recorder) -> None:
     reporting = int(seen.begun[0][1].rsplit(" ", 1)[1])
-    ranks = [one for one in psutil.Process().children(recursive=True) if "RayTrainWorker" in "".join(one.cmdline())]
-    (other,) = [one for one in ranks if one.pid != reporting]
+    (other,) = [one for one in processes("RayTrainWorker") if one.pid != reporting]
     other.kill()
 
 
 def kill_the_process_that_waits_for_the_group(_: Recorder) -> None:
-    (waiting,) = [
-        one for one in psutil.Process().children(recursive=True) if "ray::train_in_group" in "".join(one.cmdline())
-    ]
+    (waiting,) = processes("ray::train_in_group")
     waiting.kill()
+
+
+def kill_both_while_the_group_starts_again(seen: Recorder) -> None:
+    """The process that waits ends right after the group's controller asked for room for new workers."""
+    before = rooms()
+    kill_a_rank_that_does_not_report(seen)
+    assert wait_until(lambda: bool(rooms() - before), pause=0.002)
+    delay_at_random()
+    kill_the_process_that_waits_for_the_group(seen)
+
+
+def rooms() -> set[str]:
+    """Placement groups that hold something."""
+    import ray
+
+    return {key for key, one in ray.util.placement_group_table().items() if one["state"] != "REMOVED"}
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60, pause: float = 0.1) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(pause)
+    return holds()
+
+
+def delay_at_random() -> None:
+    if REPEATS > 1:
+        delay = random.choice([0.0, random.uniform(0, 0.2), random.uniform(0, 6)])
+        print(f" {delay:.3f} s", end="", flush=True)
+        time.sleep(delay)
 
 
 def interrupt(_: Recorder) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("kill", [kill_a_rank_that_does_not_report, kill_the_process_that_waits_for_the_group])
+@pytest.fixture(scope="module")
+def of_one_worker() -> dict[str, Trained]:
+    """The same training by one worker, once it is there."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        kill_a_rank_that_does_not_report,
+        kill_the_process_that_waits_for_the_group,
+        kill_both_while_the_group_starts_again,
+    ],
+)
+@pytest.mark.parametrize("repeat", range(REPEATS))
 def test_two_workers_train_as_one_and_a_killed_one_costs_no_epoch(
-    run: Callable[..., Trained], kill: Callable[[Recorder], None]
+    run: Callable[..., Trained],
+    kill: Callable[[Recorder], None],
+    repeat: int,
+    of_one_worker: dict[str, Trained],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    alone = run((1, 1), Recorder(), "alone")
+    if not of_one_worker:
+        of_one_worker["trained"] = run((1, 1), Recorder(), str(tmp_path_factory.mktemp("alone")))
+    alone = of_one_worker["trained"]
     seen = Killer(kill)
 
     together = run((2, 2), seen)
 
     assert seen.epochs == [*range(1, EPOCHS + 1)]
-    (first, worker), (after, _) = seen.begun
+    (first, worker), *_, (after, _) = seen.begun
     assert first == 0
     assert worker.startswith("2 workers, the first on ")
     assert 5 <= after < EPOCHS  # what was reported is not trained again
     assert difference(together, alone) < TOLERANCE
     assert together.curve[-1]["validation/loss"] == pytest.approx(alone.curve[-1]["validation/loss"], rel=1e-4)
     assert together.device_seconds == pytest.approx(2 * sum(row["speed/epoch_seconds"] for row in together.curve))
+    assert wait_until(lambda: not rooms())  # nothing is left of any group
 
 
 def test_one_worker_goes_on_where_two_were_interrupted(run: Callable[..., Trained]) -> None:

@@ -23,6 +23,8 @@ class Recorder:
     def started(self, key, name, values):
         pass
 
+    def note(self, text): ...
+
     def epoch(self, key, epoch, metrics):
         self.epochs.append((key, epoch))
 

@@ -32,6 +32,8 @@ class Recorder:
 
     def started(self, key, name, values): ...
 
+    def note(self, text): ...
+
     def begins(self, key, after_epoch, worker):
         self.begun.setdefault(key, []).append(after_epoch)
 

@@ -5,6 +5,7 @@ So an interrupted `prepare` goes on, and new images beside old ones cost their o
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,14 @@ class DecodedImages:
                 unsaved.clear()
 
             try:
-                for outcome in decode(storage, self._conversion, chunks, len(missing), self._pixels):
-                    unsaved.append(outcome.records)
-                    self.problems |= outcome.problems
-                    done += len(outcome.records)
-                    say(done, len(missing))
-                    if len(unsaved) * size * row_bytes >= _SAVED_BYTES:
-                        save()
+                with closing(decode(storage, self._conversion, chunks, len(missing), self._pixels)) as outcomes:
+                    for outcome in outcomes:
+                        unsaved.append(outcome.records)
+                        self.problems |= outcome.problems
+                        done += len(outcome.records)
+                        say(done, len(missing))
+                        if len(unsaved) * size * row_bytes >= _SAVED_BYTES:
+                            save()
             finally:
                 if unsaved:
                     save()

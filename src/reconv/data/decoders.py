@@ -1,7 +1,7 @@
 """Files -> pixels in a file. Called by decoded; decoding processes import this and little more."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,7 +46,7 @@ class Outcome:
 class DecodeChunks(Protocol):
     def __call__(
         self, storage: Storage, conversion: Conversion, chunks: Iterable[Chunk], num_images: int, pixels: Path
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Write the pixels of each chunk into its rows of the file `pixels`; the outcomes in the order of the chunks.
 
         Raises:
@@ -56,7 +56,7 @@ class DecodeChunks(Protocol):
 
 def decode_locally(
     storage: Storage, conversion: Conversion, chunks: Iterable[Chunk], num_images: int, pixels: Path
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """In a process per core; few images in this one: to start processes takes as long as to decode those."""
     shared = storage, conversion, pixels
     if num_images < _FEW_IMAGES:

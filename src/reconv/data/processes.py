@@ -7,7 +7,7 @@ processes twice. Each imports the function's module and little more.
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
@@ -21,7 +21,9 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def spread(function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]) -> Iterator[Result]:
+def spread(
+    function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
+) -> Generator[Result, None, None]:
     """function(shared, task) of each task, in their order. `shared` is sent to each process once.
 
     Raises:

@@ -7,7 +7,7 @@ the answers are ever all in memory.
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +24,7 @@ from reconv.files import atomic, digest_of, read_json
 from reconv.params import ResourcesParams
 from reconv.places import STATE
 from reconv.prediction.inputs import Inputs, open_inputs
-from reconv.prediction.workers import Answers, answer_chunks
+from reconv.prediction.workers import Answers, answering
 from reconv.serving.bundle import MODEL, identity, read_served
 
 _FORMATS = (".parquet", ".csv")
@@ -69,13 +69,10 @@ def predict(
         parts.mkdir(parents=True, exist_ok=True)
         missing = [chunk for chunk in range(inputs.num_chunks) if not _part(parts, chunk).exists()]
         before = len(inputs) - sum(len(inputs.part(chunk)) for chunk in missing)
-        seconds = 0.0
-        if missing:
-            conversion = read_served(bundle).conversion
-            answers = answer_chunks(inputs, missing, bundle, conversion, resources)
-            seconds = _keep(answers, inputs, parts, class_names, before, progress)
         written = _Summary()
-        _write(out, parts, inputs.num_chunks, written)
+        with answering(inputs, missing, bundle, read_served(bundle).conversion, resources) as answers:
+            seconds = _keep(answers, inputs, parts, class_names, before, progress)
+            _write(out, parts, inputs.num_chunks, written)  # before Ray ends: nothing that it does can cost the table
         shutil.rmtree(parts)
     return Predicted(
         len(inputs), before, seconds, written.problems, written.num_problems, dict(written.classes.most_common())
@@ -83,7 +80,7 @@ def predict(
 
 
 def _keep(
-    answers: Iterator[Answers],
+    answers: Iterable[Answers],
     inputs: Inputs,
     parts: Path,
     class_names: tuple[str, ...],

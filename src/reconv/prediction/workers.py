@@ -4,8 +4,8 @@ this machine or of a cluster.
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from reconv.params import ResourcesParams
 from reconv.prediction.inputs import Inputs, Reader
 from reconv.serving.bundle import MODEL, SERVED, WEIGHTS
 from reconv.training.cluster import Session, cluster_address, ray_session
+from reconv.training.ray_data import rows_of
 
 _FEW_IMAGES = 4000
 _BLOCK_CHUNKS, _BLOCKS_PER_CORE = 4, 2
@@ -39,28 +40,38 @@ class Answers:
     """Position in the chunk -> why it was not answered."""
 
 
-def answer_chunks(
+@contextmanager
+def answering(
     inputs: Inputs, chunks: Sequence[int], bundle: Path, conversion: Conversion, resources: ResourcesParams
-) -> Iterator[Answers]:
-    """In any order.
+) -> Iterator[Iterable[Answers]]:
+    """Yield the answers to `chunks`, in any order. Ray, where it is used, ends with the context.
 
     Raises:
         DataError: packed pixels of another size.
         UnavailableError: the cluster cannot be used.
     """
-    if cluster_address(resources) is None and len(chunks) * inputs.chunk_images <= _FEW_IMAGES:
-        worker = _Answerer(_content(bundle), None)
-        for chunk in chunks:
-            read = inputs.reader.read(inputs.part(chunk), conversion)
-            yield Answers(chunk, worker.probabilities(read.images), read.problems)
-        return
-    with ray_session(resources) as session:
-        yield from _on_ray(inputs, chunks, _content(bundle), conversion, session)
+    if not chunks:
+        yield ()
+    elif cluster_address(resources) is None and len(chunks) * inputs.chunk_images <= _FEW_IMAGES:
+        yield _here(inputs, chunks, _content(bundle), conversion)
+    else:
+        with (
+            ray_session(resources) as session,
+            closing(_on_ray(inputs, chunks, _content(bundle), conversion, session)) as answers,
+        ):
+            yield answers
+
+
+def _here(inputs: Inputs, chunks: Sequence[int], bundle: Bundle, conversion: Conversion) -> Iterator[Answers]:
+    worker = _Answerer(bundle, None)
+    for chunk in chunks:
+        read = inputs.reader.read(inputs.part(chunk), conversion)
+        yield Answers(chunk, worker.probabilities(read.images), read.problems)
 
 
 def _on_ray(
     inputs: Inputs, chunks: Sequence[int], bundle: Bundle, conversion: Conversion, session: Session
-) -> Iterator[Answers]:
+) -> Generator[Answers, None, None]:
     """One process per core that reads and answers; where there are GPUs, cores read and each GPU answers."""
     import ray
     import ray.data
@@ -87,9 +98,7 @@ def _on_ray(
             runtime_env={"env_vars": _KEEP_MEMORY},
             compute=ray.data.ActorPoolStrategy(size=min(cores, blocks)),
         )
-    for row in dataset.iter_rows():
-        if row["refused"]:
-            raise DataError(row["refused"])
+    for row in rows_of(dataset):
         problems = {int(at): problem for at, problem in json.loads(row["problems"]).items()}
         count = len(inputs.part(row["chunk"]))
         answers = np.frombuffer(row["probabilities"], np.float32).reshape(count, -1)

@@ -14,6 +14,7 @@ from reconv.search.space import from_tune, key, number_of
 from reconv.search.trial import KEPT, NOTICED
 from reconv.training.checkpoints import Checkpoints
 from reconv.training.observer import Observer
+from reconv.training.room import WaitForRoom
 from reconv.training.shortage import what_follows
 
 
@@ -72,6 +73,17 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         place = self._scheduler.ran_out.get(number)
         if place and number in self._started:
             self._observer.noticed(key(number), what_follows(place, is_retried))
+
+
+class WatchRoom(Callback):  # type: ignore[misc]
+    """Says what the trials wait for where none of them finds room in the cluster, and ends the search after a while."""
+
+    def __init__(self, room: WaitForRoom) -> None:
+        self._room = room
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        waiting, running = (any(trial.status == status for trial in trials) for status in ("PENDING", "RUNNING"))
+        self._room.look(some_wait=waiting, some_run=running)
 
 
 class DeleteEnded(Callback):  # type: ignore[misc]

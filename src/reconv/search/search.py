@@ -16,7 +16,7 @@ import pandas as pd
 
 from reconv.artifacts import Budget
 from reconv.data.arrays import PreparedData
-from reconv.errors import MemoryShortError, TrainingError
+from reconv.errors import MemoryShortError, TrainingError, UnavailableError
 from reconv.files import REFUSED_BY_DISK, AnyPath
 from reconv.params import Params
 from reconv.search.journal import Journal
@@ -26,6 +26,7 @@ from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.energy import metered
 from reconv.training.observer import Observer
+from reconv.training.room import WaitForRoom, in_words
 from reconv.training.sharing import largest_of_search, with_shared_gpus
 from reconv.training.shortage import Place, Shortages, as_tune_resources, what_follows
 
@@ -52,6 +53,7 @@ def search(
 
     Raises:
         TrainingError: several trials in a row failed, or Ray Tune ended before the budget was spent.
+        UnavailableError: the cluster has had no room for too long.
     """
     os.environ.update(
         RAY_CHDIR_TO_TRIAL_DIR="0",
@@ -70,7 +72,10 @@ def search(
     with metered(state, session.is_local) as meter:
         settings = TrialSettings(model, params, delivery, state, num_threads=int(cpus))
         resources = as_tune_resources({**session.needs, "CPU": cpus})
-        searched = _tune(settings, observer, resources, room, Shortages(session))
+        for_room = WaitForRoom(
+            f"{in_words({**session.needs, 'CPU': cpus})} for a trial", session.is_local, observer.note
+        )
+        searched = _tune(settings, observer, resources, room, Shortages(session), for_room)
     scheduler = searched.scheduler
     if scheduler.has_failed or not scheduler.history:
         raise TrainingError(
@@ -116,13 +121,18 @@ class _Searched:
 
 
 def _tune(
-    settings: TrialSettings, observer: Observer, resources: dict[str, float], room: int, shortages: Shortages
+    settings: TrialSettings,
+    observer: Observer,
+    resources: dict[str, float],
+    room: int,
+    shortages: Shortages,
+    for_room: WaitForRoom,
 ) -> _Searched:
     from ray import tune
 
     from reconv.search.actors import use_workers_well
     from reconv.search.budget import BudgetedASHA
-    from reconv.search.report import DeleteEnded, ReportToObserver, last_failure
+    from reconv.search.report import DeleteEnded, ReportToObserver, WatchRoom, last_failure
     from reconv.search.searcher import BudgetedOptunaSearch
 
     params, section = settings.params, settings.params.search
@@ -161,21 +171,21 @@ def _tune(
                     reuse_actors=True,
                     max_failures=_MAX_FAILURES_OF_A_TRIAL,
                     raise_on_failed_trial=False,
-                    callbacks=[ReportToObserver(observer, scheduler), DeleteEnded(journal)],
+                    callbacks=[ReportToObserver(observer, scheduler), DeleteEnded(journal), WatchRoom(for_room)],
                     verbose=0,
                 ).trials
             except tune.TuneError as error:
-                raise _refused_by_disk(error) or error from None
+                raise _for_the_user(error) or error from None
             finally:
                 journal.write()
     values = {number: from_tune(config) for number, config in searcher.suggested.items()}
     return _Searched(scheduler, values, _last_reason(trials, scheduler.ran_out))
 
 
-def _refused_by_disk(error: BaseException | None) -> OSError | None:
-    """What the user has to mend, if it is that: whatever a callback raises becomes an error of Ray Tune's."""
+def _for_the_user(error: BaseException | None) -> OSError | UnavailableError | None:
+    """What the user has to fix, if it is that: whatever a callback raises becomes an error of Ray Tune's."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in REFUSED_BY_DISK:
+        if isinstance(error, UnavailableError) or (isinstance(error, OSError) and error.errno in REFUSED_BY_DISK):
             return error
         error = error.__context__
     return None

@@ -6,7 +6,6 @@ has is known here even after a power failure. Only one process has a journal ope
 dies, and its children do not have it, as they are spawned.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from reconv.files import lock_within
 
 Line = dict[str, Any]
 _READ_BYTES = 4 << 20
@@ -35,7 +36,7 @@ class Journal:
         self._writing = threading.Lock()
         self._file = os.open(folder / "records.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            _lock(self._file, wait_seconds)
+            lock_within(self._file, wait_seconds)
         except BlockingIOError:
             os.close(self._file)
             raise
@@ -133,14 +134,3 @@ class Journal:
         except (OSError, ValueError):
             return 0
         return offset if 0 <= offset <= self._size else 0
-
-
-def _lock(file: int, wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.1)

@@ -1,6 +1,7 @@
 """The Ray session of a stage: a local one that ends with it, or a cluster that was there before."""
 
 import atexit
+import logging
 import os
 import secrets
 import socket
@@ -16,8 +17,10 @@ from pydantic import ByteSize
 from reconv.errors import ParamsError, UnavailableError
 from reconv.params import ResourcesParams
 from reconv.places import STATE
+from reconv.training.threads import wait_for_ray_threads
 
 _CONNECT_SECONDS = 10
+_END_SECONDS = 60.0  # for Ray Data to let go of what it is fetching
 # What trials and trainings pass through the object store is a few MB of weights: images are mapped from their files.
 _LOCAL_OPTIONS: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
 # Workers import torch and Lightning (6 s) as soon as they start, while the driver imports what it needs.
@@ -139,6 +142,18 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
     try:
         yield _connected_session(resources, num_trainings, is_local)
     finally:
+        _end()
+
+
+def _end() -> None:
+    """Leave Ray once no thread uses it any more; one that hangs leaves that to the end of the process, so that whatever
+    there is to write is written."""
+    import ray
+
+    if left := wait_for_ray_threads(_END_SECONDS):
+        logging.getLogger(__name__).warning("threads still use Ray after %.0f s: %s", _END_SECONDS, ", ".join(left))
+        atexit.unregister(ray.shutdown)
+    else:
         ray.shutdown()
 
 

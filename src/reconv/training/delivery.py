@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from reconv.artifacts import Manifest
 from reconv.data.arrays import PreparedData
 from reconv.errors import DataError
-from reconv.files import digest_of, opened_store, read_json, sha256_of_file, write_json
+from reconv.files import digest_of, lock_within, opened_store, read_json, sha256_of_file, write_json
 from reconv.training.cluster import Session
 
 _DELIVERED = "development-*.npy"
 _DESCRIBED = ("manifest.json", "data_report.json")
 _SUMS = "sha256.json"  # written last
 _MOST_OF_THE_OBJECT_STORE = 0.5
+_FETCH_SECONDS = 3600  # for all images, by the one process of a node that fetches them
 
 
 class Delivery(Protocol):
@@ -81,7 +82,9 @@ class InObjectStore:
 
         # Mapped memory that several processes share may not be written to, and is not.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return _Mapped(self.manifest, dict(zip(self.arrays, ray.get([*self.arrays.values()]), strict=True)))
+        return _Mapped(
+            self.manifest, dict(zip(self.arrays, ray.get([*self.arrays.values()], timeout=_FETCH_SECONDS), strict=True))
+        )
 
 
 class _Mapped(PreparedData):
@@ -163,7 +166,13 @@ def _cache() -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[str]]:
     with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            lock_within(lock.fileno(), _FETCH_SECONDS)
+        except BlockingIOError:
+            raise DataError(
+                f"another process of this node has been fetching the images for {_FETCH_SECONDS} s (it holds {path}): "
+                "end it, then run the same command to resume."
+            ) from None
         yield lock
 
 

@@ -1,11 +1,11 @@
 """A training that several Ray workers share: Ray Train keeps the group, each of its ranks calls the same `fit`. Called
 by side_by_side.
 
-A lost rank or node ends the group; Ray Train starts it anew, with as many workers as there is room for, from our own
+A lost rank or node ends the group; Ray Train starts it again, with as many workers as there is room for, from our own
 checkpoint. Ray Train itself keeps none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -17,7 +17,10 @@ from reconv.files import AnyPath
 from reconv.training.cluster import Session
 from reconv.training.delivery import Delivery
 from reconv.training.job import TrainingJob
-from reconv.training.worker import Begins, Message, this_process, train, until_the_last
+from reconv.training.worker import Begins, LostWorkers, Message, this_process, train, until_the_last
+
+_MAX_FAILED_STARTS = 30  # of a minute each where there is no room; by itself Ray Train would start it for ever
+_END_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Group:
     """Of each, as many as its threads."""
     has_gpus: bool
     """One each."""
+
+    def __str__(self) -> str:
+        """What it needs."""
+        gpu = " and a GPU" if self.has_gpus else ""
+        return f"{self.fewest} workers at once, with {self.num_cpus} CPU{gpu} each"
 
     def room(self, session: Session) -> int:
         """For how many workers there is."""
@@ -43,9 +51,11 @@ class Group:
 def train_in_group(
     key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, group: Group, max_lost: int
 ) -> Iterator[Message]:
-    """As `train_and_report`, with another Begins each time that the group starts anew, which it does `max_lost` times.
+    """As `train_and_report`, with LostWorkers and another Begins each time that the group starts again, which it does
+    `max_lost` times.
 
-    Itself it only waits. If its process ends, all of the group ends with it.
+    Itself it only waits. If its process ends, all of the group ends with it, but for the room that the group has:
+    `free_the_dead` gives that back.
     """
     import ray
     from ray.util.queue import Queue
@@ -56,31 +66,33 @@ def train_in_group(
 
     def run_rank() -> None:
         import ray.train
-        import ray.util
 
         context = ray.train.get_context()
         rank = Rank(context.get_world_rank(), context.get_world_size())
         if rank.is_first:
-            room = ray.util.get_current_placement_group()
-            messages.put(Begins(f"{rank.of} workers, the first on {this_process()}", room))
+            messages.put(Begins(f"{rank.of} workers, the first on {this_process()}"))
         train(key, job, delivery, state, group.num_cpus, messages.put, rank)
 
     def run() -> None:
         try:
             with TemporaryDirectory() as folder:
-                _trainer(run_rank, group, folder, max_lost).fit()
+                _trainer(run_rank, group, folder, max_lost, lambda: messages.put(LostWorkers())).fit()
         except BaseException as error:
             messages.put(RuntimeError(str(error)))  # Ray Train's own hold what cannot be sent
 
     running = Thread(target=run, daemon=True)
     running.start()
     yield from until_the_last(messages.get)
-    running.join()  # the next group needs the room
+    running.join(_END_SECONDS)  # the next group needs the room
 
 
-def _trainer(run_rank: Any, group: Group, folder: str, max_lost: int) -> Any:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+def _trainer(run_rank: Any, group: Group, folder: str, max_lost: int, tell_loss: Callable[[], None]) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
     from ray.train.torch import TorchTrainer
+
+    class TellLoss(UserCallback):  # type: ignore[misc]
+        def after_exception(self, *_: object, **__: object) -> None:
+            tell_loss()
 
     return TorchTrainer(
         run_rank,
@@ -89,8 +101,11 @@ def _trainer(run_rank: Any, group: Group, folder: str, max_lost: int) -> Any:
             use_gpu=group.has_gpus,
             resources_per_worker={"CPU": group.num_cpus, "GPU": int(group.has_gpus)},
         ),
-        # Of a name that there was before, Ray Train would go on with what it finds.
+        # Under a name that there was before, Ray Train would resume what it finds.
         run_config=RunConfig(
-            name=uuid4().hex, storage_path=folder, failure_config=FailureConfig(max_failures=max_lost)
+            name=uuid4().hex,
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=max_lost, controller_failure_limit=_MAX_FAILED_STARTS),
+            callbacks=[TellLoss()],
         ),
     )

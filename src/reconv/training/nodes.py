@@ -82,7 +82,7 @@ def ask_every_node(question: Callable[[], T]) -> dict[str, T]:
     answers = {}
     for answer in answered:
         with suppress(ray.exceptions.RayError):
-            answers[asked[answer]["NodeID"]] = ray.get(answer)
+            answers[asked[answer]["NodeID"]] = ray.get(answer, timeout=_GLANCE_SECONDS)
     return answers
 
 
@@ -111,7 +111,7 @@ def _ask(mark: Path) -> list[Node]:
     nodes: list[Node] = []
     for one in answered:
         try:
-            nodes.append(ray.get(one))
+            nodes.append(ray.get(one, timeout=_ANSWER_SECONDS))
         except ray.exceptions.RayError as error:
             if asked[one]["NodeID"] in {node["NodeID"] for node in nodes_alive()}:
                 raise UnavailableError(f"a node of the Ray cluster cannot run reconv: {_last_line(error)}") from None

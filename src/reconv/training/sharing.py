@@ -16,6 +16,7 @@ from reconv.training.cluster import Session
 from reconv.training.delivery import Delivery
 from reconv.training.job import TrainingJob
 from reconv.training.observer import Observer
+from reconv.training.room import LOOK_SECONDS, WaitForRoom, in_words
 from reconv.training.shortage import as_task_options
 
 # Left free: what fragments, what a driver keeps, and what validation or another network may take beyond it.
@@ -82,8 +83,12 @@ def with_shared_gpus(
     manifest = delivery.open().manifest
     job = max(jobs, key=lambda job: _bytes_of(job, manifest))
     worker = ray.remote(max_retries=0, **as_task_options(session.needs))(measured)
+    room = WaitForRoom(f"{in_words(session.needs)} to measure a training", session.is_local, observer.note)
+    measuring = worker.remote(job, delivery, session.threads_per_training)
+    while not ray.wait([measuring], timeout=LOOK_SECONDS)[0]:
+        room.look(some_wait=True, some_run=False)  # a few steps take less than the limit
     try:
-        footprint = ray.get(worker.remote(job, delivery, session.threads_per_training))
+        footprint = ray.get(measuring)
     except ray.exceptions.RayError as error:
         observer.note(f"what a training takes of a GPU could not be measured: each has a whole one ({_first(error)})")
         return session

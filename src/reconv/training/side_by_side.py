@@ -9,7 +9,6 @@ a node that it shares with nothing.
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ from reconv.training.delivery import deliver
 from reconv.training.group import Group, train_in_group
 from reconv.training.job import EpochResult, FitResult, TrainingJob
 from reconv.training.observer import Observer
+from reconv.training.room import LOOK_SECONDS, WaitForRoom, in_words
 from reconv.training.sharing import with_shared_gpus
 from reconv.training.shortage import Shortage, Shortages, as_task_options, what_follows
-from reconv.training.worker import Begins, Message, Noticed, Refused, train_and_report
+from reconv.training.worker import Begins, LostWorkers, Message, Noticed, Refused, train_and_report
 
 _MAX_LOST_WORKERS = 5  # of one training: what kills more of them is the training itself
 
@@ -65,6 +65,7 @@ def train_side_by_side(
     Raises:
         TrainingError: a training diverged, does not fit into memory, or its workers die again and again; this machine
             has no room for that many.
+        UnavailableError: the cluster has had no room for too long.
     """
     pending = {key: job for key, job in jobs.items() if not _done_file(state, key).exists()}
     history = {key: {int(row["epoch"]): row for row in curve(state, key)} for key in jobs}
@@ -103,11 +104,14 @@ class _Trainings:
         self._began = time.time()
         self._running: dict[Any, str] = {}  # stream -> key
         self._beginning: dict[str, str] = {}  # key -> worker that has reported no epoch yet
-        self._rooms: dict[str, Any] = {}  # key -> placement group of its workers
+        self._begun: set[str] = set()  # those of the running whose workers have room
+        self._finished: set[str] = set()
         self._reported = reported  # key -> last epoch that the observer knows
         self._started: set[str] = set()
         self._lost: Counter[str] = Counter()
         self._shortages = Shortages(self._session)
+        needs = str(group) if group else f"{in_words(self._session.needs)} for a training"
+        self._room = WaitForRoom(needs, self._session.is_local, observer.note)
         self._alone: dict[str, dict[str, float]] = {}  # key of one that ran out of memory -> what it asks for since
 
     def run(self) -> None:
@@ -120,20 +124,29 @@ class _Trainings:
             while self._running or waiting:
                 while waiting and len(self._running) < at_once:
                     self._start(waiting.popleft())
-                (stream,), _ = ray.wait(list(self._running), num_returns=1)
-                key = self._running[stream]
-                try:
-                    self._take(key, ray.get(next(stream)))
-                except StopIteration:
-                    del self._running[stream]
-                except ray.exceptions.RayError as error:
-                    del self._running[stream]
-                    self._free_room(key)
-                    self._answer(key, error)
+                ready, _ = ray.wait(list(self._running), num_returns=1, timeout=LOOK_SECONDS)
+                self._room.look(some_wait=len(self._begun) < len(self._running), some_run=bool(self._begun))
+                for stream in ready:
+                    self._follow(stream)
         finally:
-            for stream, key in self._running.items():
+            for stream in self._running:
                 ray.cancel(stream, force=True)
-                self._free_room(key)
+
+    def _follow(self, stream: Any) -> None:
+        import ray
+
+        key = self._running[stream]
+        try:
+            self._take(key, ray.get(next(stream)))
+        except StopIteration:
+            self._forget(stream)
+        except ray.exceptions.RayError as error:
+            self._forget(stream)
+            if key not in self._finished:
+                self._answer(key, error)
+
+    def _forget(self, stream: Any) -> None:
+        self._begun.discard(self._running.pop(stream))
 
     def _start(self, key: str) -> None:
         import ray
@@ -171,15 +184,6 @@ class _Trainings:
             raise TrainingError(f"{self._described(key)} lost {self._lost[key]} workers, the last with: {error}")
         self._start(key)
 
-    def _free_room(self, key: str) -> None:
-        """Of a group that ended with the process that waited for it, and whatever still runs there: Ray Train does so
-        only where there is a dashboard."""
-        import ray
-
-        if room := self._rooms.pop(key, None):
-            with suppress(ray.exceptions.RayError):  # the whole cluster may be gone
-                ray.util.remove_placement_group(room)
-
     def _go_on_alone(self, key: str, shortage: Shortage) -> None:
         is_first = key not in self._alone
         follows = what_follows(shortage.place, is_first)
@@ -209,10 +213,12 @@ class _Trainings:
     def _take(self, key: str, message: Message) -> None:
         observer = self._observer
         match message:
-            case Begins(worker, room):
+            case Begins(worker):
                 self._beginning[key] = worker
-                self._rooms[key] = room
+                self._begun.add(key)
                 self._tell_start(key)
+            case LostWorkers():
+                self._begun.discard(key)
             case Noticed(what):
                 observer.noticed(key, what)
             case EpochResult():
@@ -227,6 +233,7 @@ class _Trainings:
             case FitResult():
                 self._catch_up(key, before=self._jobs[key].epochs + 1)
                 _keep(self._state, key, message, self._began, self._devices_of_a_worker)
+                self._finished.add(key)
                 observer.finished(key, "finished")
 
     def _catch_up(self, key: str, before: int) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
 
 from reconv.data.ranks import ALONE, Rank
 from reconv.errors import MemoryShortError, ReconvError
@@ -25,8 +24,11 @@ from reconv.training.job import EpochResult, FitResult, SaveCheckpoint, Training
 class Begins:
     worker: str
     """Its machine and process."""
-    room: Any = None
-    """Ray's placement group, of several workers; one gives back its room when it ends."""
+
+
+@dataclass(frozen=True)
+class LostWorkers:
+    """A group ended; Ray Train starts it again where there is room."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Refused:
     """What the user has to mend."""
 
 
-Message = Begins | Noticed | EpochResult | FitResult | Refused
+Message = Begins | LostWorkers | Noticed | EpochResult | FitResult | Refused
 
 
 def train_and_report(

@@ -1,0 +1,56 @@
+"""The threads of this process that use Ray, which have to end before Ray does. Called by `cluster`.
+
+A thread that calls Ray while it is shut down makes Ray end the whole process, without a word and with whatever was not
+written yet. Ray Data leaves such threads behind: it waits 2 s for its executor, and not at all for those that fetch
+blocks.
+"""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+_LOOK_SECONDS = 0.02
+# ray.shutdown() ends and joins these itself.
+_ENDED_BY_RAY = ("ray_", "PythonGCThread")
+
+
+def wait_for_ray_threads(seconds: float) -> list[str]:
+    """Stop Ray Data's executors and wait for every thread that uses Ray; return the names of those left after
+    `seconds`."""
+    deadline = time.monotonic() + seconds
+    for thread in threading.enumerate():
+        if stop := getattr(thread, "shutdown", None):  # an executor is its own thread
+            stop(force=True)
+    while (left := _ray_threads()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    return left
+
+
+def _ray_threads() -> list[str]:
+    frames = sys._current_frames()
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not threading.current_thread()
+        and not thread.name.startswith(_ENDED_BY_RAY)
+        and _is_in_ray(frames.get(thread.ident or 0))
+    ]
+
+
+def _is_in_ray(frame: object) -> bool:
+    """Whether Ray's code is on the thread's stack, and goes on by itself."""
+    import ray
+
+    package = str(Path(ray.__file__).parent)
+    files = []
+    while frame is not None:
+        files.append(frame.f_code.co_filename)  # type: ignore[attr-defined]
+        frame = frame.f_back  # type: ignore[attr-defined]
+    return any(file.startswith(package) for file in files) and not _is_parked(files)
+
+
+def _is_parked(files: list[str]) -> bool:
+    """Ray Data's prefetcher misses its end at times, and then waits for ever for a call that nobody makes: it touches
+    Ray no more."""
+    return files[0] == threading.__file__ and files[1].endswith("block_batching/util.py")
