@@ -98,9 +98,8 @@ def _read_parquet(content: bytes, columns: Sequence[str], where: str) -> pd.Data
     for name, kind in kinds.items():
         if pa.types.is_nested(kind):
             raise DataError(f"{where} has values of the type {kind} in the column {name}, must be text or numbers.")
-        _refuse_above(
-            getattr(kind, "byte_width", 0) if not _is_text(kind) else 0, MAX_FIELD_BYTES, "bytes in a field", where
-        )
+        if pa.types.is_fixed_size_binary(kind):
+            _refuse_above(kind.byte_width, MAX_FIELD_BYTES, "bytes in a field", where)
     texts = [name for name, kind in kinds.items() if _is_text(kind)]
     num_bytes, batches = 0, []
     with pyarrow.parquet.ParquetFile(io.BytesIO(content), read_dictionary=texts) as file:
