@@ -54,7 +54,7 @@ TABLES = [
     Case("Parquet, with its rows in another order", as_parquet(lambda rows: rows.iloc[::-1]), "ignored"),
     Case("Parquet, labels that are lists", as_parquet(
         lambda rows: rows.assign(label=[[1]] * len(rows))
-    ), "stops: has 1 classes"),
+    ), "stops: in the column label, must be text or numbers"),
     Case("without labels", of_columns(lambda rows: rows[["path"]]), "stops: must have one named label or class"),
     Case("a column twice", old("path,label", "path,path"), "stops: must have one named label"),
     Case("a label that is missing", row("left/000.png,"), "stops: has no label in row"),

@@ -3,7 +3,6 @@
 H height, W width, C channels.
 """
 
-import io
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -11,18 +10,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
+from reconv.data import bounds
 from reconv.errors import ImageError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-MAX_PIXELS = 100 * 10**6
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-_JPEG_FORMATS = ("JPEG", "MPO")  # the latter holds several, as telephones write them
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
-_END_OF_JPEG = b"\xff\xd9"
 _DRAFT_TIMES = 2
 """A JPEG is decoded at the smallest of its scales that is still so many times the target: the rest is resized well."""
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own guard, by default at another number
+Image.MAX_IMAGE_PIXELS = bounds.MAX_PIXELS  # Pillow's own guard, by default at another number
 
 Channels = Literal["auto", 1, 3]
 Resize = Literal["crop", "pad", "stretch"]
@@ -77,12 +75,16 @@ def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
     image = _opened(content)
     size = (to.image_size, to.image_size)
     mode = "L" if to.channels == 1 else "RGB"
+    bounds.check_pixels(image, content)
     try:
-        if image.format in _JPEG_FORMATS and image.mode != "CMYK":
+        if image.format in bounds.JPEG_FORMATS and image.mode != "CMYK":
             image.draft(mode, (_DRAFT_TIMES * to.image_size,) * 2)
         image.load()
+    except ImageError:
+        raise
     except Exception as error:  # struct.error, KeyError and what else its parsers meet in a broken file
         raise ImageError(f"cannot be decoded ({str(error) or type(error).__name__})") from None
+    bounds.check_exif(image)
     with suppress(Exception):  # what a camera wrote may be garbage
         ImageOps.exif_transpose(image, in_place=True)
     has_16_bits = image.mode.startswith("I")  # which Pillow would clip
@@ -98,17 +100,15 @@ def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
     return np.asarray(resized, np.uint8).reshape(to.image_size, to.image_size, to.channels)
 
 
-def _opened(content: bytes) -> Image.Image:
+def _opened(content: bytes) -> ImageFile:
     try:
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)  # reads the header only
+        image = Image.open(bounds.opened(content), formats=_FORMATS)  # reads the header only
+    except ImageError:
+        raise
     except Exception as error:  # as of `load`
         reason = "no format that is read" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ImageError(f"cannot be decoded ({reason})") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"has {image.width} x {image.height} pixels, must have at most {MAX_PIXELS:,}")
+    bounds.check_header(image, content)
     if image.mode == "F":
         raise ImageError("has pixels of floating point, which have no agreed range: save it with 8 or 16 bits")
-    # What follows the head may be the zeros of a download that broke off; Pillow would make them grey.
-    if image.format in _JPEG_FORMATS and image.fp and content.rfind(_END_OF_JPEG, image.fp.tell()) < 0:
-        raise ImageError("cannot be decoded (its end is missing)")
     return image

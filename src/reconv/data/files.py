@@ -1,7 +1,6 @@
 """Sources that are files of images: a folder, a table or an archive, here or behind a URL. `fetch` lists them,
 `prepare` reads them again."""
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -10,15 +9,15 @@ import pandas as pd
 
 from reconv.data.archives import ArchiveStorage
 from reconv.data.inspecting import inspect
-from reconv.data.listing import Listing, list_folder, list_table
+from reconv.data.listing import TABLE_COLUMNS, Listing, list_folder, list_table
 from reconv.data.remote import RemoteStorage, is_url, parent_of
 from reconv.data.storage import FolderStorage, Storage
+from reconv.data.tables import MAX_TABLE_BYTES, read_table
 from reconv.errors import DataError, ImageError
 
 LISTED = "images.parquet"
 Kind = Literal["folder", "table", "archive"]
 _TABLES = (".csv", ".parquet")
-_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -78,16 +77,25 @@ class FilesSource:
         return list_folder(storage, where, may_be_wrapped=self.kind == "archive")
 
     def table(self) -> pd.DataFrame:
-        """Of the kind `table`, as it is written.
+        """Return the columns of the table that are used, as it has them; for the kind `table`.
 
         Raises:
             DataError: it cannot be read.
         """
-        return _read_table(self._table_content(), self.location)
+        return read_table(self._table_content(), self._columns, self.location)
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return TABLE_COLUMNS if self.group is None else (*TABLE_COLUMNS, self.group)
 
     def _table_content(self) -> bytes:
         try:
-            return self._local(is_fresh=True).read_bytes()
+            path = self._local(is_fresh=True)
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise DataError(f"{self.location} is a pipe or a device, must be a file: copy it into one.")
+            if (size := path.stat().st_size) > MAX_TABLE_BYTES:
+                raise DataError(f"{self.location} has {size:,} bytes, must have at most {MAX_TABLE_BYTES:,}: split it.")
+            return path.read_bytes()
         except OSError as error:
             raise DataError(
                 f"data.source names the table {self.location}, which cannot be read ({error.strerror}): "
@@ -101,7 +109,7 @@ class FilesSource:
             content = storage.read(name)
         except ImageError as error:
             raise DataError(f"the table {where} {error}: repair the archive.") from None
-        listing = list_table(_read_table(content, where), where, self.group)
+        listing = list_table(read_table(content, self._columns, where), where, self.group)
         return replace(listing, paths=tuple(str(PurePosixPath(name).parent / path) for path in listing.paths))
 
     def _local(self, is_fresh: bool) -> Path:
@@ -112,14 +120,3 @@ class FilesSource:
             return RemoteStorage(self.location, self.downloads, is_fresh).copy_of(self.location)
         except ImageError as error:
             raise DataError(f"data.source names {self.location}, which {error}: correct it in params.yaml.") from None
-
-
-def _read_table(content: bytes, where: str) -> pd.DataFrame:
-    """Text stays text, also what looks like a number or a missing value."""
-    try:
-        if content.startswith(_PARQUET):
-            return pd.read_parquet(io.BytesIO(content)).astype(object)  # which finds text that is no UTF-8
-        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
-    except Exception as error:  # of many kinds: KeyError, TypeError and Arrow's own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{where} cannot be read as a table ({reason}): repair it.") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reconv.data import decoding
+from reconv.data import bounds, decoding
 from reconv.data.decoding import read_header
 from reconv.data.processes import spread
 from reconv.data.storage import Storage
@@ -28,7 +28,8 @@ def inspect(storage: Storage, paths: Sequence[str], memory: Path, where: str) ->
     """A row per path: sha256 (empty where it cannot be read), height, width, grey, and problem: why it is no image that
     can be used, as far as its header tells; empty if it is. `memory` is a folder for what was found out about the files
     of `where`; it may be deleted."""
-    remembered = memory / f"{digest_of([where, sha256_of_file(Path(str(decoding.__file__)))])[:16]}.parquet"
+    code = [sha256_of_file(Path(str(module.__file__))) for module in (bounds, decoding)]
+    remembered = memory / f"{digest_of([where, code])[:16]}.parquet"
     table = pd.DataFrame({"path": paths, "stamp": [storage.stamp(path) for path in paths]}, dtype="str")
     if remembered.exists():
         table = table.merge(pd.read_parquet(remembered), how="left", on=["path", "stamp"])

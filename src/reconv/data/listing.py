@@ -19,7 +19,9 @@ _SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "v
     name: name for name in ("validation", "test")
 }
 _PATH_COLUMNS, _LABEL_COLUMNS = ("path", "image", "file", "filename"), ("label", "class")
-_WINDOW = 1000
+TABLE_COLUMNS = (*_PATH_COLUMNS, *_LABEL_COLUMNS, "split")
+"""All that is read of a table, besides the groups."""
+_SHOWN_COLUMNS, _SHOWN_LETTERS = 20, 50
 _NO_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -138,6 +140,9 @@ def _column(table: pd.DataFrame, names: Sequence[str], where: str) -> str:
     for name in names:
         if name in table:
             return name
+    columns = [str(column)[:_SHOWN_LETTERS] for column in table.attrs.get("columns", table.columns)]
+    more = f" and {len(columns) - _SHOWN_COLUMNS:,} more" if len(columns) > _SHOWN_COLUMNS else ""
     raise DataError(
-        f"{where} has the columns {', '.join(map(str, table.columns))}, must have one named {' or '.join(names)}."
+        f"{where} has the columns {', '.join(columns[:_SHOWN_COLUMNS])}{more}, must have one named "
+        f"{' or '.join(names)}."
     )
