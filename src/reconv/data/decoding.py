@@ -69,14 +69,14 @@ def read_header(content: bytes) -> Header:
     return Header(height, width, image.mode in _GREY_MODES)
 
 
-def decode(content: bytes, to: Conversion, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode(content: bytes, to: Conversion, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """(image_size, image_size, C): upright, the first frame, transparency left out, 16 bits as their upper 8.
 
     `crop` resizes the shorter side and keeps the centre, `pad` resizes the longer side and adds black, `stretch` gives
     up the proportions.
 
     Raises:
-        TooManyPixelsError: it has more than `max_pixels`.
+        TooManyPixelsError: it has more than `max_pixels` (MAX_PIXELS by default).
         ImageError: it cannot be decoded.
     """
     image = _opened(content, max_pixels)
@@ -103,12 +103,13 @@ def decode(content: bytes, to: Conversion, max_pixels: int = MAX_PIXELS) -> NDAr
     return np.asarray(resized, np.uint8).reshape(to.image_size, to.image_size, to.channels)
 
 
-def _opened(content: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def _opened(content: bytes, max_pixels: int | None = None) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)  # reads the header only
     except Exception as error:  # as of `load`
         reason = "no format that is read" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ImageError(f"cannot be decoded ({reason})") from None
+    max_pixels = max_pixels or MAX_PIXELS
     if image.width * image.height > max_pixels:
         raise TooManyPixelsError(f"has {image.width} x {image.height} pixels, must have at most {max_pixels:,}")
     if image.mode == "F":
