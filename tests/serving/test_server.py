@@ -31,7 +31,7 @@ from reconv.tracking.opening import open_stage_run
 
 pytestmark = pytest.mark.slow
 _START_SECONDS = 120
-_IMAGE_SECONDS = 0.3
+_IMAGE_SECONDS = 0.6
 
 
 @dataclass
@@ -193,7 +193,7 @@ def test_too_many_images_get_a_413_that_names_the_limit_and_repeats_nothing(serv
 
 def test_a_slow_file_is_refused_while_others_are_answered(served):
     buffer = io.BytesIO()
-    Image.new("L", (10_000, 9_999)).save(buffer, "PNG")
+    Image.new("RGB", (10_000, 9_999)).save(buffer, "PNG")
     slow_body = {"inputs": [base64.b64encode(buffer.getvalue()).decode()]}
     body = {"inputs": [base64_of(served.images[0])]}
     assert served.ask(body)[0] == 200
