@@ -1,16 +1,22 @@
 """The server as a browser, a careless program and a foreign page meet it: over real HTTP."""
 
 import http.client
+import io
 import json
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
+from reconv.data.processes import Limited, Limits
+from reconv.demo import server
 from reconv.demo.server import LOOPBACK, MAX_UPLOAD_BYTES, UPLOAD_TYPE, listen
 from reconv.errors import UnavailableError
+from reconv.serving import requests
 
 
 def ask(
@@ -56,6 +62,58 @@ def test_what_is_too_large_gets_a_413_that_says_so(url: str) -> None:
 
     assert status == 413
     assert found["message"] == "The file has 20,971,521 bytes, must have at most 20,971,520: shrink it."
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_what_never_ends_is_not_read_to_its_end(url: str, is_chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_BYTES_READ", 30 * 2**20)
+    where, part = urlsplit(url), b"x" * 2**20
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+    connection.putrequest("POST", "/answers")
+    connection.putheader("Content-Type", UPLOAD_TYPE)
+    connection.putheader(*(("Transfer-Encoding", "chunked") if is_chunked else ("Content-Length", str(2**40))))
+    connection.endheaders()
+    for _ in range(31 if is_chunked else 1):
+        connection.send(b"%x\r\n%s\r\n" % (len(part), part) if is_chunked else part)
+
+    reply = connection.getresponse()
+
+    said = "more than 31,457,280"
+    assert (reply.status, json.loads(reply.read())["message"].startswith(f"The file has {said} bytes")) == (413, True)
+    connection.close()
+
+
+def test_what_arrives_too_slowly_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_UPLOAD_SECONDS", 0.2)
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+    connection.putrequest("POST", "/answers")
+    for name, value in {"Content-Type": UPLOAD_TYPE, "Content-Length": "100"}.items():
+        connection.putheader(name, value)
+    connection.endheaders(b"x")
+
+    reply = connection.getresponse()
+
+    assert (reply.status, "0.2 s to arrive" in reply.read().decode()) == (408, True)
+    connection.close()
+
+
+def test_a_slow_file_is_refused_while_others_are_answered(
+    url: str, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "_decode", Limited(requests._decode_counted, Limits(0.3, 2**30)))
+    buffer = io.BytesIO()
+    Image.new("L", (10_000, 9_999)).save(buffer, "PNG")
+    assert send(url, photo)[0] == 200
+    with ThreadPoolExecutor() as other:
+        slow = other.submit(send, url, buffer.getvalue())
+        answered = 0
+        while not slow.done():
+            assert send(url, photo)[0] == 200
+            answered += 1
+
+    assert slow.result() == (400, {"message": "The file needs more than 0.3 s of processor time."})
+    assert answered > 3
 
 
 def test_the_largest_that_is_allowed_is_read(url: str) -> None:

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from reconv.data.decoding import Conversion
-from reconv.serving.requests import RequestError, images_of
+from reconv.data.processes import Limited, Limits
+from reconv.serving import requests
+from reconv.serving.requests import RequestError, RequestTooLargeError, images_of
 
 TO = Conversion(8, 1, "crop")
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
@@ -77,11 +79,31 @@ def test_anything_else_is_named(request_of, said):
         images_of(request_of(), TO)
 
 
-def test_a_file_may_not_be_too_large_nor_the_images_too_many(monkeypatch):
-    monkeypatch.setattr("reconv.serving.requests.MAX_FILE_BYTES", 10)
-    monkeypatch.setattr("reconv.serving.requests.MAX_IMAGES", 2)
+@pytest.mark.parametrize(
+    ("name", "most", "said"),
+    [
+        ("MAX_FILE_BYTES", 10, r"image 0 has \d+ bytes, must have at most 10"),
+        ("MAX_IMAGES", 2, "3 images in the request, 2 of 8 x 8 x 1 at most"),
+        ("MAX_NUMBERS", 130, "3 images in the request, 2 of 8 x 8 x 1 at most"),
+        ("MAX_REQUEST_BYTES", 200, "files in the request have more than 200 bytes together"),
+        ("MAX_REQUEST_PIXELS", 130, "files in the request have more than 130 pixels together"),
+        ("MAX_REQUEST_SECONDS", 0.0, "1 of the request's 3 images took 0 s to decode"),
+    ],
+)
+def test_what_is_too_large_is_said_with_its_limit(monkeypatch, name, most, said):
+    monkeypatch.setattr(requests, name, most)
 
-    with pytest.raises(RequestError, match="must have at most 10"):
-        images_of([text_of()], TO)
-    with pytest.raises(RequestError, match="3 images in the request, 2 at most"):
-        images_of(PIXELS, TO)
+    with pytest.raises(RequestTooLargeError, match=said):
+        images_of([text_of()] * 3, TO)
+
+
+@pytest.mark.parametrize("limits", [Limits(0.05, 2**30), Limits(30, 64 * 2**20)])
+def test_a_file_that_needs_too_much_is_refused_and_the_next_one_answered(monkeypatch, limits):
+    monkeypatch.setattr(requests, "_decode", Limited(requests._decode_counted, limits))
+    buffer = io.BytesIO()
+    Image.new("L", (9990, 9990)).save(buffer, "PNG")
+
+    with pytest.raises(RequestError, match=r"image 1 needs more than 0\.0\d+ "):
+        images_of([file_of(), buffer.getvalue()], TO)
+
+    np.testing.assert_array_equal(images_of(file_of(), TO), PIXELS[:1])

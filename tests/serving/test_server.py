@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from reconv.tracking.opening import open_stage_run
 
 pytestmark = pytest.mark.slow
 _START_SECONDS = 120
+_IMAGE_SECONDS = 0.6
 
 
 @dataclass
@@ -62,7 +64,9 @@ def served(tmp_path_factory, make_prepared, tiny_params) -> Iterator[Served]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("mlflow")), "models", "serve", "--env-manager", "local"]
     command += ["-m", f"models:/{registry.name}@champion", "--host", "127.0.0.1", "--port", str(port)]
-    variables = environment(MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
+    variables = environment(
+        MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db", RECONV_REQUEST_IMAGE_SECONDS=str(_IMAGE_SECONDS)
+    )
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             command,
@@ -175,6 +179,34 @@ def test_a_bad_request_gets_a_400_that_says_why(served, body, said):
 
     assert status == 400
     assert said in answer["message"]
+
+
+def test_too_many_images_get_a_413_that_names_the_limit_and_repeats_nothing(served):
+    status, answer = served.ask({"inputs": ["AAAA"] * 10_001})
+
+    assert status == 413
+    assert answer["message"] == (
+        "there are 10,001 images in the request, 10,000 of 8 x 8 x 1 at most can be answered: "
+        "send them in several requests."
+    )
+
+
+def test_a_slow_file_is_refused_while_others_are_answered(served):
+    buffer = io.BytesIO()
+    Image.new("RGB", (10_000, 9_999)).save(buffer, "PNG")
+    slow_body = {"inputs": [base64.b64encode(buffer.getvalue()).decode()]}
+    body = {"inputs": [base64_of(served.images[0])]}
+    assert served.ask(body)[0] == 200
+    with ThreadPoolExecutor() as other:
+        slow = other.submit(served.ask, slow_body)
+        answered = 0
+        while not slow.done():
+            assert served.ask(body)[0] == 200
+            answered += 1
+
+    status, answer = slow.result()
+    assert (status, f"image 0 needs more than {_IMAGE_SECONDS} s of processor time" in answer["message"]) == (400, True)
+    assert answered > 3
 
 
 def test_what_is_no_json_is_refused(served):

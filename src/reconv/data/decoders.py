@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.data.decoding import Conversion, decode
+from reconv.data.bounded import decode
+from reconv.data.decoding import Conversion
 from reconv.data.fingerprints import FINGERPRINT, fingerprints
 from reconv.data.processes import spread
 from reconv.data.storage import Storage

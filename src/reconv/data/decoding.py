@@ -26,6 +26,10 @@ Channels = Literal["auto", 1, 3]
 Resize = Literal["crop", "pad", "stretch"]
 
 
+class TooManyPixelsError(ImageError):
+    """A file's header names more pixels than the caller allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     height: int
@@ -63,16 +67,17 @@ def read_header(content: bytes) -> Header:
     return Header(height, width, image.mode in _GREY_MODES)
 
 
-def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
+def decode(content: bytes, to: Conversion, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """(image_size, image_size, C): upright, the first frame, transparency left out, 16 bits as their upper 8.
 
     `crop` resizes the shorter side and keeps the centre, `pad` resizes the longer side and adds black, `stretch` gives
     up the proportions.
 
     Raises:
+        TooManyPixelsError: it has more than `max_pixels`, which may be fewer than are allowed.
         ImageError: it cannot be decoded.
     """
-    image = _opened(content)
+    image = _opened(content, max_pixels)
     size = (to.image_size, to.image_size)
     mode = "L" if to.channels == 1 else "RGB"
     bounds.check_pixels(image, content)
@@ -100,7 +105,7 @@ def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
     return np.asarray(resized, np.uint8).reshape(to.image_size, to.image_size, to.channels)
 
 
-def _opened(content: bytes) -> ImageFile:
+def _opened(content: bytes, max_pixels: int | None = None) -> ImageFile:
     try:
         image = Image.open(bounds.opened(content), formats=_FORMATS)  # reads the header only
     except ImageError:
@@ -109,6 +114,8 @@ def _opened(content: bytes) -> ImageFile:
         reason = "no format that is read" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ImageError(f"cannot be decoded ({reason})") from None
     bounds.check_header(image, content)
+    if max_pixels and image.width * image.height > max_pixels:
+        raise TooManyPixelsError(f"has {image.width} x {image.height} pixels, must have at most {max_pixels:,}")
     if image.mode == "F":
         raise ImageError("has pixels of floating point, which have no agreed range: save it with 8 or 16 bits")
     return image

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from reconv.data import bounds, decoding
-from reconv.data.decoding import read_header
+from reconv.data.bounded import read_header
 from reconv.data.processes import spread
 from reconv.data.storage import Storage
 from reconv.errors import ImageError

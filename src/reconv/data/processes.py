@@ -1,21 +1,32 @@
-"""A function over many tasks in a process per core. Called by inspecting and decoders.
+"""Run a function in other processes: over many tasks in one per core, or within limits in one that can be ended.
 
-Processes, since Pillow decodes JPEGs within the interpreter's lock: two threads are 1.3 times as fast as one, two
-processes twice. Each imports the function's module and little more.
+Called by inspecting, decoders and bounded. Processes, since Pillow decodes JPEGs within the interpreter's lock: two
+threads are 1.3 times as fast as one, two processes twice. Each imports the function's module and little more.
 """
 
 import multiprocessing
 import os
+import resource
+import signal
+import subprocess
+import sys
+import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from threading import Thread
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import BoundedSemaphore, Thread
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from reconv.errors import DataError
+from reconv.errors import DataError, ImageError
 
 _AHEAD = 4  # tasks that wait for each process
+_DIED = "a process that read images died, probably for want of memory: free some and run the same command."
+Arguments = ParamSpec("Arguments")
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -40,9 +51,7 @@ def spread(
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
-        raise DataError(
-            "a process that read images died, probably for want of memory: free some and run the same command."
-        ) from None
+        raise DataError(_DIED) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -67,3 +76,138 @@ def _end_with_parent() -> None:
 
 def _call(task: Any) -> Any:
     return _function(_shared, task)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one call may use. Processor time, so that a busy machine refuses nothing that an idle one takes."""
+
+    seconds: float
+    memory_bytes: int
+
+
+class LimitError(ImageError):
+    """A call was ended. The text continues the name of what was read: "needs more than 30 s of processor time"."""
+
+
+class Limited(Generic[Arguments, Result]):
+    """A function, called in processes that the kernel ends when a call exceeds its limits. Threads may share it.
+
+    The kernel does it, since no handler of Python's runs while C code holds the interpreter's lock, and since it needs
+    no parent that watches. A process starts with the first call (0.1 s), or in the place of one that was ended, and
+    then takes 0.03 ms a call and 1 ms a megabyte.
+    """
+
+    def __init__(self, function: Callable[Arguments, Result], limits: Limits) -> None:
+        self._function, self._limits = function, limits
+        self._idle: list[_Process] = []
+        self._free = BoundedSemaphore(os.cpu_count() or 1)
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        """
+        Raises:
+            LimitError: it needs more time or memory, or crashes the process.
+            DataError: somebody else ended the process; besides what the function raises.
+        """
+        with self._free:
+            process = self._take()
+            try:
+                has_returned, result = process.call(args, kwargs)
+            except BaseException as error:
+                process.end()
+                if isinstance(error, LimitError):
+                    self._idle.append(self._new())  # it imports what it needs while nobody waits
+                raise
+            self._idle.append(process)
+        if has_returned:
+            answer: Result = result
+            return answer
+        raise result
+
+    def _take(self) -> "_Process":
+        with suppress(IndexError):
+            while (process := self._idle.pop()).owner != os.getpid():
+                pass  # it belongs to the process that this one was forked from
+            return process
+        return self._new()
+
+    def _new(self) -> "_Process":
+        return _Process(self._function, self._limits)
+
+
+class _Process:
+    def __init__(self, function: Callable[..., Any], limits: Limits) -> None:
+        self.owner = os.getpid()
+        self._limits = limits
+        self._connection, theirs = multiprocessing.Pipe()
+        with theirs:
+            program = f"from {__name__} import _serve; _serve({theirs.fileno()})"
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-W", "ignore", "-c", program],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        self.end = weakref.finalize(self, _end, self._process, self._connection)
+        self._connection.send((function, limits))
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
+        """Whether the function returned, and what it returned or raised."""
+        try:
+            self._connection.send((args, kwargs))
+            has_returned, result = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._reason(-self._process.wait()) from None
+        if isinstance(result, MemoryError):
+            raise LimitError(f"needs more than {self._limits.memory_bytes / 2**30:.3g} GiB of memory")
+        return has_returned, result
+
+    def _reason(self, ended_by: int) -> Exception:
+        if ended_by == signal.SIGPROF:
+            return LimitError(f"needs more than {self._limits.seconds:g} s of processor time")
+        if ended_by in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL):
+            return LimitError(f"crashes the library that reads it ({signal.Signals(ended_by).name})")
+        return DataError(_DIED)
+
+
+def _end(process: "subprocess.Popen[bytes]", connection: "Connection[Any, Any]") -> None:
+    connection.close()
+    process.kill()
+    process.wait()
+
+
+def _serve(descriptor: int) -> None:
+    """Answer calls until the other side is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, and the other side decides
+    connection: Connection[Any, Any] = Connection(descriptor)
+    with suppress(EOFError, OSError), connection:
+        function, limits = connection.recv()
+        while True:
+            args, kwargs = connection.recv()
+            with _limited(limits):
+                answer = _answer(function, args, kwargs)
+            connection.send(answer)
+
+
+@contextmanager
+def _limited(limits: Limits) -> Iterator[None]:
+    """Memory beyond what the process has by now, which only Linux tells: elsewhere there is no such limit."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with suppress(FileNotFoundError):
+        has_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (has_bytes + limits.memory_bytes, before[1]))
+    signal.setitimer(signal.ITIMER_PROF, limits.seconds)  # and then SIGPROF, which ends a process
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _answer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
+    try:
+        return True, function(*args, **kwargs)
+    except Exception as error:
+        # Decoding makes an ImageError of whatever a parser raises, a lack of memory too.
+        return False, MemoryError() if isinstance(error.__context__, MemoryError) else error

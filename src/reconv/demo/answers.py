@@ -4,21 +4,24 @@ H height, W width; K classes.
 """
 
 import time
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reconv.data.decoding import decode
 from reconv.demo.contenders import Contender, Contenders
 from reconv.errors import ImageError
 from reconv.explain.gradcam import grad_cam, last_map
 from reconv.report.pictures import Pixels, as_data_uri, enlarged
-from reconv.serving.requests import RequestError
+from reconv.serving.requests import RequestError, image_of
 
 MAX_CLASSES = 10
 """That are shown of each answer."""
+_turn = Lock()
+"""One image after the other: Grad-CAM adds hooks to the networks while it computes. Decoding, which may be slow, does
+not wait for it."""
 _WIDTH = 448
 _HEAT = (0xFF, 0x6A, 0x00)
 _NO_MAP = "No Grad-CAM: this network keeps no map of the image."
@@ -49,14 +52,12 @@ def answers_to(content: bytes, contenders: Contenders) -> dict[str, Any]:
     if not content:
         raise RequestError("The file is empty.")
     try:
-        image_HWC = decode(content, contenders.conversion).copy()  # torch wants pixels that it could write to
+        image_HWC = image_of(content, contenders.conversion).copy()  # torch wants pixels that it could write to
     except ImageError as error:
         raise RequestError(f"The file {error}.") from None
-    return {
-        "image": as_data_uri(enlarged(image_HWC, _WIDTH)),
-        "shape": image_HWC.shape,
-        "answers": [_answer(one, image_HWC) for one in contenders.all],
-    }
+    with _turn:
+        answers = [_answer(one, image_HWC) for one in contenders.all]
+    return {"image": as_data_uri(enlarged(image_HWC, _WIDTH)), "shape": image_HWC.shape, "answers": answers}
 
 
 def _named(contender: Contender) -> dict[str, Any]:

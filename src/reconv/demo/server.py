@@ -23,6 +23,9 @@ from reconv.serving.requests import RequestError
 
 LOOPBACK = "127.0.0.1"
 MAX_UPLOAD_BYTES = 20 * 2**20
+MAX_BYTES_READ = 10 * MAX_UPLOAD_BYTES
+MAX_UPLOAD_SECONDS = 60
+_MAX_CONNECTIONS = 50
 UPLOAD_TYPE = "application/octet-stream"
 """No other page may send it here: for this type a browser asks the server first, and gets no leave."""
 _HOSTS = [LOOPBACK, "localhost"]  # a foreign name that points here would make a foreign page one of ours
@@ -68,6 +71,7 @@ def new_server(contenders: Contenders) -> uvicorn.Server:
         ws="none",
         proxy_headers=False,
         server_header=False,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=2,
     )
     return uvicorn.Server(config)
@@ -76,8 +80,6 @@ def new_server(contenders: Contenders) -> uvicorn.Server:
 def _app(contenders: Contenders) -> Starlette:
     page = _PAGE.read_text(encoding="utf-8")
     policy = _policy(page)
-    # One image after the other: Grad-CAM hangs hooks into the networks while it computes.
-    turn = asyncio.Lock()
 
     async def show(_: Request) -> Response:
         return HTMLResponse(page, headers={**_HEADERS, "Content-Security-Policy": policy})
@@ -88,12 +90,16 @@ def _app(contenders: Contenders) -> Starlette:
     async def answer(request: Request) -> Response:
         if request.headers.get("content-type") != UPLOAD_TYPE:
             return _refusal(415, f"An image is sent as its file's bytes, of content type {UPLOAD_TYPE}.")
-        content, size = await _body(request)
-        if size > MAX_UPLOAD_BYTES:
-            return _refusal(413, f"The file has {size:,} bytes, must have at most {MAX_UPLOAD_BYTES:,}: shrink it.")
         try:
-            async with turn:
-                return _json(await run_in_threadpool(answers_to, content, contenders))
+            async with asyncio.timeout(MAX_UPLOAD_SECONDS):
+                content, size = await _body(request)
+        except TimeoutError:
+            return _refusal(408, f"The file took more than {MAX_UPLOAD_SECONDS} s to arrive.")
+        if size > MAX_UPLOAD_BYTES:
+            has = f"{size:,}" if size <= MAX_BYTES_READ else f"more than {MAX_BYTES_READ:,}"
+            return _refusal(413, f"The file has {has} bytes, must have at most {MAX_UPLOAD_BYTES:,}: shrink it.")
+        try:
+            return _json(await run_in_threadpool(answers_to, content, contenders))
         except RequestError as error:
             return _refusal(400, str(error))
 
@@ -108,13 +114,18 @@ def _app(contenders: Contenders) -> Starlette:
 
 
 async def _body(request: Request) -> tuple[bytes, int]:
-    """What was sent, as far as it is allowed, and its whole size. It is read to its end in any case: a browser that is
-    cut off while it sends does not listen to the reason."""
+    """What was sent, as far as it is allowed, and its whole size. What is too large is read to its end as well, since a
+    browser that is cut off while it sends does not listen to the reason; but no more than MAX_BYTES_READ."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > MAX_BYTES_READ:
+        return b"", MAX_BYTES_READ + 1
     kept, size = bytearray(), 0
     async for part in request.stream():
         size += len(part)
         if size <= MAX_UPLOAD_BYTES:
             kept += part
+        elif size > MAX_BYTES_READ:
+            break
     return bytes(kept), size
 
 

@@ -3,6 +3,7 @@
 MLflow runs this file by itself ("models from code"), so that nothing is unpickled when a model is loaded.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,24 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from reconv.serving.answering import Answering
-from reconv.serving.requests import RequestError, images_of
+from reconv.serving.requests import RequestError, RequestTooLargeError, images_of
 
 BUNDLE = "classifier"
 """Name of the artifact: a folder as reconv.serving.bundle writes it."""
+
+
+class _TooLarge(MlflowException):  # type: ignore[misc]
+    """MLflow has no error code that becomes status 413, and repeats the whole request before the message."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said, error_code=INVALID_PARAMETER_VALUE)
+        self._said = said
+
+    def get_http_status_code(self) -> int:
+        return 413
+
+    def serialize_as_json(self) -> str:
+        return json.dumps({"error_code": self.error_code, "message": self._said})
 
 
 class ServedClassifier(PythonModel):  # type: ignore[misc]
@@ -29,11 +44,13 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]
         """What `images_of` reads -> a row per image: class, confidence, and every class's probability by its name.
 
         Raises:
-            MlflowException: there is something else in it; a server answers 400 and says what.
+            MlflowException: there is something else in it, or too much; a server answers 400 or 413 and says what.
         """
         answering = self._answering
         try:
             images = images_of(model_input, answering.conversion)
+        except RequestTooLargeError as error:
+            raise _TooLarge(f"{error}.") from None
         except RequestError as error:
             raise MlflowException(f"{error}.", error_code=INVALID_PARAMETER_VALUE) from None
         probabilities_NK = answering.probabilities(images)

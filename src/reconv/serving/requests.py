@@ -1,18 +1,36 @@
-"""Whatever may stand in a request for a prediction -> images of the served size. Called by pyfunc and by the demo."""
+"""Whatever may stand in a request for a prediction -> images of the served size. Called by pyfunc and by the demo.
+
+Strangers send these files: each is decoded in a process that is ended after a few seconds, so that nobody else waits.
+"""
 
 import base64
 import binascii
+import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.data.decoding import Conversion, decode
+from reconv.data import decoding
+from reconv.data.decoding import Conversion
+from reconv.data.processes import Limited, Limits
 from reconv.errors import ImageError
 
+SECONDS_VARIABLE = "RECONV_REQUEST_IMAGE_SECONDS"
 MAX_IMAGES = 10_000
 MAX_FILE_BYTES = 50 * 2**20
+MAX_REQUEST_BYTES = 100 * 2**20
+"""Of all files together."""
+MAX_REQUEST_PIXELS = 200 * 10**6
+"""Of all files together, as their headers say."""
+MAX_NUMBERS = 100 * 10**6
+"""Of all images together, once they have the size that the model takes."""
+MAX_REQUEST_SECONDS = 30.0
+"""Of waiting for all files together; MLflow's server itself gives up after 60."""
+LIMITS = Limits(seconds=float(os.environ.get(SECONDS_VARIABLE, "5")), memory_bytes=2 * 2**30)
+"""Of each file: what decoding allows takes 2 s and 1.6 GB at most."""
 _COLUMNS = ("image", "b64")
 
 
@@ -20,11 +38,16 @@ class RequestError(ValueError):
     """Says what is wrong with a request."""
 
 
+class RequestTooLargeError(RequestError):
+    """Says which limit of size a request exceeds."""
+
+
 def images_of(request: Any, to: Conversion) -> NDArray[np.uint8]:
     """(N, *to.shape) of a request that holds either pixels, numbers of 0 to 255 (N, height, width, channels) of that
     very shape, or image files, each as bytes or as base64 text; both also as the column `image` or `b64` of a table.
 
     Raises:
+        RequestTooLargeError: names the limit of a request's size.
         RequestError: names what stands there and what may.
     """
     if isinstance(request, dict) or hasattr(request, "columns"):
@@ -32,11 +55,37 @@ def images_of(request: Any, to: Conversion) -> NDArray[np.uint8]:
     values = request if isinstance(request, np.ndarray) else list(request) if _is_list(request) else [request]
     if len(values) == 0:
         raise RequestError("there is no image in the request")
-    if len(values) > MAX_IMAGES:
-        raise RequestError(f"there are {len(values):,} images in the request, {MAX_IMAGES:,} at most can be answered")
+    _refuse_too_many(len(values), to)
     if isinstance(_first(values), str | bytes | np.str_ | np.bytes_):
-        return np.stack([_of_file(value, number, to) for number, value in enumerate(values)])
+        return _of_files(values, to)
     return _of_pixels(values, to)
+
+
+def image_of(content: bytes, to: Conversion) -> NDArray[np.uint8]:
+    """to.shape, of an image file that a stranger sent.
+
+    Raises:
+        ImageError: it is not an image, or decoding it takes too long or too much memory.
+    """
+    return _decode(content, to)[0]
+
+
+def _decode_counted(content: bytes, to: Conversion) -> tuple[NDArray[np.uint8], int]:
+    """With the number of pixels in the file."""
+    header = decoding.read_header(content)
+    return decoding.decode(content, to), header.height * header.width
+
+
+_decode = Limited(_decode_counted, LIMITS)
+
+
+def _refuse_too_many(num_images: int, to: Conversion) -> None:
+    most = min(MAX_IMAGES, MAX_NUMBERS // int(np.prod(to.shape)))
+    if num_images > most:
+        raise RequestTooLargeError(
+            f"there are {num_images:,} images in the request, {most:,} of {_shown(to)} at most can be answered: "
+            "send them in several requests"
+        )
 
 
 def _only_column(table: Any) -> Any:
@@ -58,7 +107,32 @@ def _first(values: Any) -> Any:
     return first.item() if isinstance(first, np.ndarray) and first.ndim == 0 else first
 
 
-def _of_file(value: Any, number: int, to: Conversion) -> NDArray[np.uint8]:
+def _of_files(values: Any, to: Conversion) -> NDArray[np.uint8]:
+    images = np.empty((len(values), *to.shape), np.uint8)
+    num_bytes = num_pixels = 0
+    end = time.monotonic() + MAX_REQUEST_SECONDS
+    for number, value in enumerate(values):
+        content = _content_of(value, number)
+        num_bytes += len(content)
+        _refuse_above(MAX_REQUEST_BYTES, num_bytes, "bytes")
+        try:
+            images[number], more_pixels = _decode(content, to)
+        except ImageError as error:
+            raise RequestError(f"image {number} {error}") from None
+        num_pixels += more_pixels
+        _refuse_above(MAX_REQUEST_PIXELS, num_pixels, "pixels")
+        if time.monotonic() > end and number + 1 < len(values):
+            raise RequestTooLargeError(
+                f"{number + 1} of the request's {len(values):,} images took {MAX_REQUEST_SECONDS:g} s to decode: "
+                "send them in several requests"
+            )
+    return images
+
+
+def _content_of(value: Any, number: int) -> bytes:
+    """The bytes of a file that stands there as such or as base64 text."""
+    if isinstance(value, str | bytes) and len(value) > 2 * MAX_FILE_BYTES:  # before anything is made of it
+        raise _too_large_a_file(number, len(value))
     if isinstance(value, str):
         text = value.partition("base64,")[2] if value.startswith("data:") else value
         try:
@@ -68,11 +142,19 @@ def _of_file(value: Any, number: int, to: Conversion) -> NDArray[np.uint8]:
     if not isinstance(value, bytes):
         raise RequestError(f"image {number} is {type(value).__name__}, those before it are files")
     if len(value) > MAX_FILE_BYTES:
-        raise RequestError(f"image {number} has {len(value):,} bytes, must have at most {MAX_FILE_BYTES:,}")
-    try:
-        return decode(bytes(value), to)
-    except ImageError as error:
-        raise RequestError(f"image {number} {error}") from None
+        raise _too_large_a_file(number, len(value))
+    return bytes(value)
+
+
+def _too_large_a_file(number: int, size: int) -> RequestTooLargeError:
+    return RequestTooLargeError(f"image {number} has {size:,} bytes, must have at most {MAX_FILE_BYTES:,}")
+
+
+def _refuse_above(most: int, count: int, what: str) -> None:
+    if count > most:
+        raise RequestTooLargeError(
+            f"the files in the request have more than {most:,} {what} together: send them in several requests"
+        )
 
 
 def _of_pixels(values: Any, to: Conversion) -> NDArray[np.uint8]:

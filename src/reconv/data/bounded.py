@@ -1,0 +1,41 @@
+"""Headers and pixels of image files within limits of time and memory, whatever they hold.
+
+A file that its size alone makes cheap is read here, in microseconds; another one in a process that is ended if it
+exceeds the limits. Called by whoever reads files: inspecting, decoders, prediction, serving.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconv.data import decoding
+from reconv.data.decoding import Conversion, Header, TooManyPixelsError
+from reconv.data.processes import Limited, Limits
+
+CHEAP_BYTES, CHEAP_PIXELS = 8 * 2**20, 25 * 10**6
+"""Photographs of most cameras. The slowest file of that size that we could make took 2 s and 0.4 GB."""
+LIMITS = Limits(seconds=30, memory_bytes=2 * 2**30)
+"""The slowest file that decoding allows, a WebP of 98 million pixels, takes 2 s and 1.6 GB."""
+_read_header, _decode = Limited(decoding.read_header, LIMITS), Limited(decoding.decode, LIMITS)
+
+
+def read_header(content: bytes) -> Header:
+    """As decoding does.
+
+    Raises:
+        ImageError: as there, or it takes too long or too much memory.
+    """
+    return decoding.read_header(content) if len(content) <= CHEAP_BYTES else _read_header(content)
+
+
+def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
+    """As decoding does.
+
+    Raises:
+        ImageError: as there, or it takes too long or too much memory.
+    """
+    if len(content) <= CHEAP_BYTES:
+        try:
+            return decoding.decode(content, to, CHEAP_PIXELS)
+        except (TooManyPixelsError, MemoryError):
+            pass
+    return _decode(content, to)
