@@ -80,7 +80,16 @@ ALLOWED: dict[str, set[str]] = {
         "tracking",
     },
     "stage": BASE
-    | {"console", "running", "tracking", "training.cluster", "training.head", "training.observer", "training_logs"},
+    | {
+        "console",
+        "running",
+        "tracking",
+        "training.cluster",
+        "training.head",
+        "training.observer",
+        "training.session_folder",
+        "training_logs",
+    },
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
@@ -124,6 +133,7 @@ PLUMBING = {
     "training.head",
     "training.delivery",
     "training.nodes",
+    "training.session_folder",
     "training.energy",
     "training.memory",
     "training.sharing",

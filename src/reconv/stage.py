@@ -25,6 +25,7 @@ from reconv.tracking.server import check_tracking
 from reconv.training.cluster import Session
 from reconv.training.head import watch_head
 from reconv.training.observer import Observer, Observers
+from reconv.training.session_folder import remove_session_folders
 from reconv.training_logs import TrainingLogs
 
 _INTERRUPTED = 130
@@ -136,6 +137,7 @@ def _skip_teardown(succeeded: list[ExitStack]) -> None:
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        remove_session_folders()
         os._exit(0)
 
 
