@@ -15,6 +15,7 @@ import psutil
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.errors import ReconvError
 from reconv.files import REFUSED_BY_DISK, AnyPath, clear_dir, write_json
+from reconv.masking import masked
 from reconv.params import Params, load_params
 from reconv.places import LOGS, run_file
 from reconv.resuming import resumable_dir
@@ -122,7 +123,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
 
 def _report_our_mistake(console: Console, log: str) -> None:
     with suppress(OSError):  # the log's disk may be full
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), file=sys.stderr)
     console.print(traceback.format_exc())
     console.say(f"failed by a mistake of reconv's own. The whole log is {log_path(log)}.")
     _leave(1)

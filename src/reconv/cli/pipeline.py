@@ -78,12 +78,13 @@ def ui(port: int) -> None:
       reconv ui
       reconv ui --port 5001
     """
+    from reconv.masking import masked
     from reconv.params import load_params
-    from reconv.tracking.server import shown, tracking_uri
+    from reconv.tracking.server import tracking_uri
 
     uri = tracking_uri(load_params().resources)
     if uri.startswith(("http://", "https://")):
-        click.echo(f"the runs are on MLflow's server: {shown(uri)}")
+        click.echo(f"the runs are on MLflow's server: {masked(uri)}")
         return
     with silent():
         from reconv.local_server import listen

@@ -1,7 +1,7 @@
 """The folder of a local Ray session: of this user only, with a short path, removed when the session ends.
 
-By itself Ray takes TMPDIR/ray, makes it writable by everyone (and what a link leads to that another user planted there),
-and never removes what a session leaves. Called by cluster and, at the end of a stage, by stage.
+By itself Ray takes TMPDIR/ray, makes it writable by everyone (also what a link leads to that another user planted
+there), and never removes what a session leaves. Called by cluster and, at the end of a stage, by stage.
 """
 
 import fcntl
