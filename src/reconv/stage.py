@@ -110,7 +110,9 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
         except OSError as error:
             if error.errno not in REFUSED_BY_DISK:
                 _report_our_mistake(console, log)
-            place = Path(error.filename).resolve() if error.filename else Path.cwd()
+            # Of a copy the second is where it was to go; a full disk there is not that of the first.
+            name = error.filename2 or error.filename
+            place = Path(name).resolve() if name else Path.cwd()
             console.say(
                 f"stopped: {os.strerror(error.errno or 0)} ({place}).\n"
                 "Free space there or correct its permissions, then run the same command to go on."
