@@ -48,8 +48,8 @@ bench: .venv/ready ## measure speed against the alternatives (2 hours; BENCH=tra
 screenshots: .venv/ready ## take the README's pictures of the last run (chromium)
 	@python docs/screenshots.py
 
-ui: .venv/ready ## open MLflow's pages on http://127.0.0.1:5000
-	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --host 127.0.0.1 --port $${PORT:-5000}
+ui: .venv/ready ## open MLflow's pages on this machine (PORT=5000)
+	@reconv ui --port $${PORT:-5000}
 
 lock: .venv/ready ## choose the newest versions that pyproject.toml allows
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

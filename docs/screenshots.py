@@ -1,12 +1,8 @@
 """`make screenshots`: the pictures of the README, of the last `make repro`, taken in Debian's chromium."""
 
-import os
 import shutil
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +12,6 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 REPORT = ROOT / "results" / "compare" / "report.html"
-_PORT = 5057
-_PATIENCE_SECONDS = 90
 _SIGN_LEFT_OF_NAME = 33  # pixels; the sign that opens a run has no name of its own
 
 
@@ -45,7 +39,9 @@ def _picture_of_report(browser: Browser, scheme: str) -> None:
 def _picture_of_mlflow(browser: Browser, address: str) -> None:
     """The first pipeline's run, opened, with its stages."""
     page = browser.new_page(viewport={"width": 1500, "height": 900})
-    page.goto(f"{address}/#/experiments/1/runs")
+    page.goto(address)
+    page.wait_for_url(lambda url: "token" not in url)
+    page.goto(f"{page.url.partition('#')[0]}#/experiments/1/runs")
     name = page.locator(".ag-row a", has_text="repro").last
     name.wait_for(timeout=60_000)
     page.get_by_role("button", name="Close").click()  # the assistant, which takes a quarter of the page
@@ -59,30 +55,13 @@ def _picture_of_mlflow(browser: Browser, address: str) -> None:
 
 @contextmanager
 def _mlflow() -> Iterator[str]:
-    """The address of a server on the run's store."""
-    address = f"http://127.0.0.1:{_PORT}"
-    command = ["mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(_PORT)]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    """Run `reconv ui` and yield its address, with the token."""
+    server = subprocess.Popen(["reconv", "ui", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
     try:
-        until = time.monotonic() + _PATIENCE_SECONDS
-        while not _answers(address):
-            if time.monotonic() > until:
-                sys.exit(f"MLflow does not answer at {address}")
-            time.sleep(0.5)
-        yield address
+        yield server.stdout.readline().split()[0]
     finally:
-        os.killpg(server.pid, 15)
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        server.terminate()
 
 
 if __name__ == "__main__":

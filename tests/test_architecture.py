@@ -20,19 +20,21 @@ MODULES = sorted(
 COMMANDS = {"retrain"}  # in pipeline/, beside the stages
 SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py") if path.stem not in COMMANDS)
 
-BASE = {"errors", "domains", "params", "artifacts", "files", "places", "resuming"}
+BASE = {"errors", "masking", "domains", "params", "artifacts", "files", "places", "resuming"}
 # Part of the package (a folder or a module) -> the parts, or single modules of them, that it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
+    "errors": {"masking"},
+    "masking": set(),
     "domains": set(),
     "params": {"errors", "domains"},
-    "files": {"errors"},
+    "files": {"errors", "masking"},
     "artifacts": {"errors", "files"},
     "places": set(),
     "resuming": {"files", "places"},
     "running": {"errors", "places"},
+    "local_server": {"errors"},
     "dead_locks": {"files"},
-    "console": {"places", "training.observer"},
+    "console": {"masking", "places", "training.observer"},
     "training_logs": {"files", "places", "training.observer"},
     "data": BASE,
     "models": BASE,
@@ -71,6 +73,7 @@ ALLOWED: dict[str, set[str]] = {
         "doctor",
         "exporting",
         "inspection",
+        "local_server",
         "prediction",
         "registry",
         "reproducing",
@@ -87,6 +90,7 @@ ALLOWED: dict[str, set[str]] = {
         "training.cluster",
         "training.head",
         "training.observer",
+        "training.session_folder",
         "training_logs",
     },
 }
@@ -106,6 +110,7 @@ HEAVY = {"ray", "mlflow", "dvc"}
 # A change in these moves no number of any output, so that no stage need run again for it: what reads params and files
 # (their formats are checked when they are read), what a person or MLflow sees, and where a training runs.
 PLUMBING = {
+    "masking",
     "errors",
     "domains",
     "params",
@@ -143,6 +148,7 @@ PLUMBING = {
     "training.threads",
     "training.delivery",
     "training.nodes",
+    "training.session_folder",
     "training.energy",
     "training.memory",
     "training.sharing",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from reconv.masking import masked
 from reconv.places import LOGS
 from reconv.training.observer import History
 
@@ -32,13 +33,13 @@ class Console:
     def say(self, text: str) -> None:
         """A line that stays."""
         self._clear()
-        first, *rest = text.splitlines() or [""]
+        first, *rest = masked(text).splitlines() or [""]
         print(self._head + first, *(" " * 11 + line for line in rest), sep="\n", file=self._stream, flush=True)
 
     def print(self, text: str) -> None:
         """Lines without the stage's name."""
         self._clear()
-        print(text, file=self._stream, flush=True)
+        print(masked(text), file=self._stream, flush=True)
 
     def status(self, text: str) -> None:
         """The present state, shown if the last one is old enough."""
@@ -47,6 +48,7 @@ class Console:
         if now - self._last_status < interval:
             return
         self._last_status = now
+        text = masked(text)
         if not self._is_terminal:
             print(self._head + text, file=self._stream, flush=True)
             return

@@ -17,6 +17,7 @@ from typing import Literal
 import psutil
 
 from reconv.errors import ReconvError
+from reconv.masking import masked
 from reconv.params import Params, load_params
 
 State = Literal["fine", "warning", "problem"]
@@ -35,6 +36,10 @@ class Check:
     text: str
     """What there is."""
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("text", "remedy"):
+            object.__setattr__(self, name, masked(getattr(self, name)))
 
 
 def examine() -> Iterator[Check]:
@@ -163,9 +168,9 @@ def _source(params: Params) -> Check:
 
 
 def _tracking(params: Params) -> Check:
-    from reconv.tracking.server import check_tracking, shown, tracking_uri
+    from reconv.tracking.server import check_tracking, tracking_uri
 
-    return _tried("MLflow", shown(tracking_uri(params.resources)), lambda: check_tracking(params.resources))
+    return _tried("MLflow", masked(tracking_uri(params.resources)), lambda: check_tracking(params.resources))
 
 
 def _cluster(params: Params) -> Check:

@@ -1,8 +1,13 @@
 """What a user can cause. A stage ends with one such message; a traceback means that the mistake is ours."""
 
+from reconv.masking import masked
+
 
 class ReconvError(Exception):
-    """Names the value, the bound and the remedy."""
+    """Names the value, the bound and the remedy; shows no password of a URI."""
+
+    def __str__(self) -> str:
+        return masked(super().__str__())
 
 
 class ParamsError(ReconvError):

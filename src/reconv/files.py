@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Union
 import yaml
 
 from reconv.errors import DataError, ParamsError
+from reconv.masking import masked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,8 @@ def opened_store(url: str) -> "UPath":
         store = UPath(url if "://" in url else Path(url).absolute().as_uri(), use_listings_cache=False)
         store.fs  # noqa: B018 - which opens it
     except (ImportError, ValueError) as error:
-        raise ParamsError(f"resources.storage is {url}, which cannot be opened ({error}).") from None
+        reason = masked(str(error), url)
+        raise ParamsError(f"resources.storage is {url}, which cannot be opened ({reason}).") from None
     return store
 
 

@@ -17,6 +17,7 @@ from reconv.dvc.recorded import INPUTS
 from reconv.dvc.stage_inputs import StageInputs
 from reconv.errors import ReconvError
 from reconv.files import REFUSED_BY_DISK, AnyPath, clear_dir, write_json
+from reconv.masking import masked
 from reconv.params import Params, check_params, read_params
 from reconv.places import LOGS, run_file
 from reconv.resuming import code_digest, resumable_dir
@@ -27,6 +28,7 @@ from reconv.tracking.server import check_tracking
 from reconv.training.cluster import Session
 from reconv.training.head import watch_head
 from reconv.training.observer import Observer, Observers
+from reconv.training.session_folder import remove_session_folders
 from reconv.training_logs import TrainingLogs
 
 _INTERRUPTED = 130
@@ -126,7 +128,9 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
         except OSError as error:
             if error.errno not in REFUSED_BY_DISK:
                 _report_our_mistake(console, log)
-            place = Path(error.filename).resolve() if error.filename else Path.cwd()
+            # Of a copy the second is where it was to go; a full disk there is not that of the first.
+            name = error.filename2 or error.filename
+            place = Path(name).resolve() if name else Path.cwd()
             console.say(
                 f"stopped: {os.strerror(error.errno or 0)} ({place}).\n"
                 "Free space there or correct its permissions, then run the same command to go on."
@@ -139,7 +143,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
 
 def _report_our_mistake(console: Console, log: str) -> None:
     with suppress(OSError):  # the log's disk may be full
-        traceback.print_exc()
+        print(masked(traceback.format_exc()), file=sys.stderr)
     console.print(traceback.format_exc())
     console.say(f"failed by a mistake of reconv's own. The whole log is {log_path(log)}.")
     _leave(1)
@@ -154,6 +158,7 @@ def _skip_teardown(succeeded: list[ExitStack]) -> None:
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        remove_session_folders()
         os._exit(0)
 
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from reconv.artifacts import Manifest
 from reconv.demo.contenders import Contender, Contenders
-from reconv.demo.server import listen, new_server, url_of
+from reconv.demo.server import page_app
 from reconv.files import write_bytes, write_json
+from reconv.local_server import LocalPort, listen
 from reconv.models.classifier import new_classifier, weights_as_bytes
 from reconv.params import Params
 from reconv.serving.answering import Answering
@@ -58,13 +59,13 @@ def contenders(bundle: Path, tiny_params: Params, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def url(contenders: Contenders) -> Iterator[str]:
-    """Of the page, from a running server."""
-    listening = listen(0)
-    server = new_server(contenders)
-    running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+def port(contenders: Contenders) -> Iterator[LocalPort]:
+    """Where the page is, from a running server."""
+    port = listen(0)
+    server = port.new_server(page_app(contenders))
+    running = threading.Thread(target=server.run, kwargs={"sockets": [port.listening]})
     running.start()
-    yield url_of(listening)
+    yield port
     server.should_exit = True
     running.join(timeout=30)
     assert not running.is_alive()

@@ -13,6 +13,7 @@ from report.test_browser import contrast
 from reconv.demo.answers import MAX_CLASSES, answers_to, described
 from reconv.demo.contenders import Contenders
 from reconv.demo.server import MAX_UPLOAD_BYTES, UPLOAD_TYPE
+from reconv.local_server import LocalPort
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -37,15 +38,17 @@ def browser() -> Iterator[Browser]:
 
 
 def opened(
-    browser: Browser, url: str, scheme: str = "light", size: tuple[int, int] = DESKTOP
+    browser: Browser, port: LocalPort, scheme: str = "light", size: tuple[int, int] = DESKTOP
 ) -> tuple[Page, list[str]]:
     """The page, and what it complained of or asked for elsewhere."""
     page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     trouble: list[str] = []
     page.on("console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("request", lambda one: None if one.url.startswith((url, "data:", "blob:")) else trouble.append(one.url))
-    page.goto(url)
+    page.on(
+        "request", lambda one: None if one.url.startswith((port.url, "data:", "blob:")) else trouble.append(one.url)
+    )
+    page.goto(port.secret_url)
     page.wait_for_selector("#knows:not(:empty)")
     return page, trouble
 
@@ -64,9 +67,9 @@ def answered(page: Page, photo: bytes) -> Page:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_a_chosen_image_is_answered_by_both_without_trouble(
-    browser: Browser, url: str, photo: bytes, contenders: Contenders, scheme: str, size: tuple[int, int]
+    browser: Browser, port: LocalPort, photo: bytes, contenders: Contenders, scheme: str, size: tuple[int, int]
 ) -> None:
-    page, trouble = opened(browser, url, scheme, size)
+    page, trouble = opened(browser, port, scheme, size)
 
     answered(page, photo)
 
@@ -80,9 +83,9 @@ def test_a_chosen_image_is_answered_by_both_without_trouble(
     assert trouble == []
 
 
-def test_the_answers_stand_side_by_side_where_there_is_room(browser: Browser, url: str, photo: bytes) -> None:
+def test_the_answers_stand_side_by_side_where_there_is_room(browser: Browser, port: LocalPort, photo: bytes) -> None:
     for size, are_beside in ((DESKTOP, True), (PHONE, False)):
-        page = answered(opened(browser, url, size=size)[0], photo)
+        page = answered(opened(browser, port, size=size)[0], photo)
 
         one, other = (page.locator(".card").nth(index).bounding_box() for index in range(2))
         assert one is not None
@@ -92,13 +95,13 @@ def test_the_answers_stand_side_by_side_where_there_is_room(browser: Browser, ur
 
 
 def test_without_an_opponent_the_page_says_why(
-    browser: Browser, url: str, photo: bytes, contenders: Contenders
+    browser: Browser, port: LocalPort, photo: bytes, contenders: Contenders
 ) -> None:
     alone = dataclasses.replace(contenders, opponent=None, why_alone="The artifacts of its run are gone.")
     page = browser.new_page()
     page.route("**/contenders", lambda route: route.fulfill(json={**described(alone), **LIMITS}))
     page.route("**/answers", lambda route: route.fulfill(json=answers_to(photo, alone)))
-    page.goto(url)
+    page.goto(port.secret_url)
 
     answered(page, photo)
 
@@ -107,8 +110,8 @@ def test_without_an_opponent_the_page_says_why(
     assert page.locator(".alone").inner_text() == "The artifacts of its run are gone."
 
 
-def test_bars_are_as_long_as_their_probabilities(browser: Browser, url: str, photo: bytes) -> None:
-    page = answered(opened(browser, url)[0], photo)
+def test_bars_are_as_long_as_their_probabilities(browser: Browser, port: LocalPort, photo: bytes) -> None:
+    page = answered(opened(browser, port)[0], photo)
     page.wait_for_timeout(700)  # they grow
 
     found = page.eval_on_selector_all(
@@ -119,8 +122,10 @@ def test_bars_are_as_long_as_their_probabilities(browser: Browser, url: str, pho
     assert all(abs(length - share) < 0.02 for length, share in found)
 
 
-def test_grad_cam_lies_over_the_image_as_strong_as_the_slider_says(browser: Browser, url: str, photo: bytes) -> None:
-    page = answered(opened(browser, url)[0], photo)
+def test_grad_cam_lies_over_the_image_as_strong_as_the_slider_says(
+    browser: Browser, port: LocalPort, photo: bytes
+) -> None:
+    page = answered(opened(browser, port)[0], photo)
     heat, seen = page.locator(".card .heat"), page.locator(".card .seen")
     assert (heat.count(), seen.count()) == (1, 2)
     assert heat.bounding_box() == seen.first.bounding_box()
@@ -136,8 +141,8 @@ def test_grad_cam_lies_over_the_image_as_strong_as_the_slider_says(browser: Brow
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
-def test_an_image_may_be_dropped_or_pasted(browser: Browser, url: str, photo: bytes, event: str) -> None:
-    page, trouble = opened(browser, url)
+def test_an_image_may_be_dropped_or_pasted(browser: Browser, port: LocalPort, photo: bytes, event: str) -> None:
+    page, trouble = opened(browser, port)
 
     page.evaluate(HAND_OVER, ["dragover", "photo.png", ""])
     assert "over" in (page.locator("body").get_attribute("class") or "")
@@ -150,8 +155,8 @@ def test_an_image_may_be_dropped_or_pasted(browser: Browser, url: str, photo: by
 
 
 @pytest.mark.parametrize(("event", "said"), [("drop", "That was no file"), ("paste", "no image in the clipboard")])
-def test_what_is_no_file_is_said(browser: Browser, url: str, event: str, said: str) -> None:
-    page, _ = opened(browser, url)
+def test_what_is_no_file_is_said(browser: Browser, port: LocalPort, event: str, said: str) -> None:
+    page, _ = opened(browser, port)
 
     page.evaluate(HAND_OVER, [event, "", ""])
 
@@ -168,9 +173,9 @@ def test_what_is_no_file_is_said(browser: Browser, url: str, event: str, said: s
     ids=["text", "empty", "large"],
 )
 def test_what_is_no_image_is_said_in_the_place_of_answers(
-    browser: Browser, url: str, photo: bytes, content: bytes, said: str, tmp_path: Path
+    browser: Browser, port: LocalPort, photo: bytes, content: bytes, said: str, tmp_path: Path
 ) -> None:
-    page, _ = opened(browser, url)
+    page, _ = opened(browser, port)
     answered(page, photo)
     (tmp_path / "notes.txt").write_bytes(content)
 
@@ -183,8 +188,8 @@ def test_what_is_no_image_is_said_in_the_place_of_answers(
     assert page.locator("#error").is_hidden()
 
 
-def test_a_server_that_is_gone_is_said(browser: Browser, url: str, photo: bytes) -> None:
-    page, _ = opened(browser, url)
+def test_a_server_that_is_gone_is_said(browser: Browser, port: LocalPort, photo: bytes) -> None:
+    page, _ = opened(browser, port)
     page.route("**/answers", lambda route: route.abort())
 
     page.set_input_files("#file", payload(photo))
@@ -193,8 +198,8 @@ def test_a_server_that_is_gone_is_said(browser: Browser, url: str, photo: bytes)
     assert "start reconv demo again" in page.locator("#error").inner_text()
 
 
-def test_the_last_image_wins(browser: Browser, url: str, photo: bytes) -> None:
-    page, _ = opened(browser, url)
+def test_the_last_image_wins(browser: Browser, port: LocalPort, photo: bytes) -> None:
+    page, _ = opened(browser, port)
 
     for name in ("first.png", "second.png", "third.png"):
         page.evaluate(HAND_OVER, ["drop", name, base64.b64encode(photo).decode()])
@@ -206,8 +211,8 @@ def test_the_last_image_wins(browser: Browser, url: str, photo: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])
-def test_it_can_be_used_with_the_keyboard_alone(browser: Browser, url: str, photo: bytes, key: str) -> None:
-    page, _ = opened(browser, url)
+def test_it_can_be_used_with_the_keyboard_alone(browser: Browser, port: LocalPort, photo: bytes, key: str) -> None:
+    page, _ = opened(browser, port)
 
     with page.expect_file_chooser() as chooser:
         # Chromium reports no chooser that opens in the first milliseconds after it was asked to.
@@ -223,8 +228,8 @@ def test_it_can_be_used_with_the_keyboard_alone(browser: Browser, url: str, phot
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_both_schemes(browser: Browser, url: str, photo: bytes, scheme: str) -> None:
-    page = answered(opened(browser, url, scheme)[0], photo)
+def test_text_can_be_read_in_both_schemes(browser: Browser, port: LocalPort, photo: bytes, scheme: str) -> None:
+    page = answered(opened(browser, port, scheme)[0], photo)
 
     card = page.locator(".card").first.evaluate("one => getComputedStyle(one).backgroundColor")
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -37,7 +37,9 @@ def test_it_says_where_the_page_is_until_it_is_interrupted(started: "subprocess.
     while not (lines and lines[-1].startswith("http://127.0.0.1:")):
         lines.append(started.stdout.readline())
         assert lines[-1], started.communicate()[1]
-    with urllib.request.urlopen(lines[-1].split()[0], timeout=30) as reply:
+    address, _, token = lines[-1].split()[0].partition("?token=")
+    asking = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asking, timeout=30) as reply:
         assert b"reconv demo" in reply.read()
 
     started.send_signal(signal.SIGINT)

@@ -1,7 +1,6 @@
 """reconv demo: drop an image on a page, and see what the champion and the baseline say of it."""
 
 import sys
-import webbrowser
 
 import click
 
@@ -23,7 +22,8 @@ def demo(model: str, port: int, no_open: bool) -> None:
     """Open a page to drop images on, and see both answers.
 
     The champion's and the baseline's side by side, with the calibrated probability of each class and Grad-CAM, which
-    shows where the champion looks. Only this machine can open the page, and no image leaves it or is kept.
+    shows where the champion looks. Only this address, with its token, opens the page; no image leaves this machine or
+    is kept.
 
     \b
     Examples:
@@ -34,15 +34,14 @@ def demo(model: str, port: int, no_open: bool) -> None:
     with silent():
         from reconv.demo.answers import rehearse
         from reconv.demo.contenders import contenders_of
-        from reconv.demo.server import listen, serve, url_of
+        from reconv.demo.server import page_app
+        from reconv.local_server import listen
 
-        listening = listen(port)
+        opened = listen(port)
         contenders = contenders_of(model)
         rehearse(contenders)
     click.echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
     if contenders.why_alone:
         click.echo(contenders.why_alone)
-    click.echo(f"{url_of(listening)}  (Ctrl-C ends it)")
-    if not no_open and sys.stdout.isatty():
-        webbrowser.open(url_of(listening))
-    serve(contenders, listening)
+    click.echo(f"{opened.secret_url}  (Ctrl-C ends it)")
+    opened.serve(page_app(contenders), opens_browser=not no_open and sys.stdout.isatty())

@@ -1,14 +1,12 @@
 """reconv run, report, ui: the pipeline and where one looks at it."""
 
-import os
 import subprocess
 import sys
 import webbrowser
-from pathlib import Path
 
 import click
 
-from reconv.cli.conduct import FAILED, well_behaved
+from reconv.cli.conduct import FAILED, silent, well_behaved
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -62,24 +60,37 @@ def report(no_open: bool) -> None:
 
 
 @click.command()
-@click.option("--port", default=5000, show_default=True, help="Of the loopback address.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5000,
+    show_default=True,
+    help="Port on the loopback address; 0 is any that is free.",
+)
 @well_behaved
 def ui(port: int) -> None:
     """Open MLflow's pages on this machine, until Ctrl-C.
+
+    Only the printed address, with its token, opens them: other users of this machine can neither read nor write there.
 
     \b
     Examples:
       reconv ui
       reconv ui --port 5001
     """
+    from reconv.masking import masked
     from reconv.params import load_params
-    from reconv.tracking.server import shown, tracking_uri
+    from reconv.tracking.server import tracking_uri
 
     uri = tracking_uri(load_params().resources)
     if uri.startswith(("http://", "https://")):
-        click.echo(f"the runs are on MLflow's server: {shown(uri)}")
+        click.echo(f"the runs are on MLflow's server: {masked(uri)}")
         return
-    click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    os.environ.update(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true")
-    mlflow = Path(sys.executable).with_name("mlflow")
-    os.execv(mlflow, [str(mlflow), "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)])
+    with silent():
+        from reconv.local_server import listen
+        from reconv.tracking.ui import mlflow_pages
+
+        opened = listen(port)
+        pages = mlflow_pages(uri)
+    click.echo(f"{opened.secret_url}  (Ctrl-C ends it)")
+    opened.serve(pages)

@@ -1,83 +1,31 @@
-"""The page and the answers to what is dropped there, for this machine's browsers alone. Called by `reconv demo`."""
+"""The page and the answers to what is dropped there. Called by `reconv demo`; local_server says who may open it."""
 
 import asyncio
 import base64
 import hashlib
-import socket
-from contextlib import suppress
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from reconv.demo.answers import answers_to, described
 from reconv.demo.contenders import Contenders
-from reconv.errors import UnavailableError
 from reconv.serving.requests import RequestError
 
-LOOPBACK = "127.0.0.1"
 MAX_UPLOAD_BYTES = 20 * 2**20
 MAX_BYTES_READ = 10 * MAX_UPLOAD_BYTES
 MAX_UPLOAD_SECONDS = 60
-_MAX_CONNECTIONS = 50
 UPLOAD_TYPE = "application/octet-stream"
 """No other page may send it here: for this type a browser asks the server first, and gets no leave."""
-_HOSTS = [LOOPBACK, "localhost"]  # a foreign name that points here would make a foreign page one of ours
 _PAGE = Path(__file__).with_name("page.html")
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
-def listen(port: int) -> socket.socket:
-    """On the loopback address; on any free port if it is 0.
-
-    Raises:
-        UnavailableError: the port cannot be had.
-    """
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((LOOPBACK, port))
-        listening.listen()
-    except OSError as error:
-        listening.close()
-        raise UnavailableError(
-            f"port {port} of {LOOPBACK} cannot be had ({error.strerror}): choose another with --port, or 0 for any."
-        ) from None
-    return listening
-
-
-def url_of(listening: socket.socket) -> str:
-    """Of the page."""
-    return f"http://{LOOPBACK}:{listening.getsockname()[1]}/"
-
-
-def serve(contenders: Contenders, listening: socket.socket) -> None:
-    """Until Ctrl-C."""
-    with suppress(KeyboardInterrupt):
-        new_server(contenders).run(sockets=[listening])
-
-
-def new_server(contenders: Contenders) -> uvicorn.Server:
-    config = uvicorn.Config(
-        _app(contenders),
-        log_level="warning",
-        lifespan="off",
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
-        timeout_graceful_shutdown=2,
-    )
-    return uvicorn.Server(config)
-
-
-def _app(contenders: Contenders) -> Starlette:
+def page_app(contenders: Contenders) -> Starlette:
+    """Return the app behind the page."""
     page = _PAGE.read_text(encoding="utf-8")
     policy = _policy(page)
 
@@ -108,9 +56,7 @@ def _app(contenders: Contenders) -> Starlette:
         Route("/contenders", introduce),
         Route("/answers", answer, methods=["POST"]),
     ]
-    return Starlette(
-        routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)]
-    )
+    return Starlette(routes=routes)
 
 
 async def _body(request: Request) -> tuple[bytes, int]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from reconv.artifacts import RawSource, Registration, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.errors import ParamsError, RetrainingError
+from reconv.masking import masked
 from reconv.params import Params
 from reconv.places import COMPARE, RAW, REGISTERED
 from reconv.registry.gate import fresh_test_note
@@ -19,7 +20,7 @@ from reconv.retraining.workspace import planned, ran_since, repro
 from reconv.serving.answering import Answering
 from reconv.submission.locked import LOCK, locked_stages
 from reconv.submission.submit import Submission
-from reconv.tracking.server import shown, tracking_uri
+from reconv.tracking.server import tracking_uri
 
 Say = Callable[[str], None]
 
@@ -117,6 +118,6 @@ def _check_registry_is_shared(params: Params) -> None:
     uri = tracking_uri(params.resources)
     if not uri.startswith(("http://", "https://")):
         raise ParamsError(
-            f"MLflow's records are in {shown(uri)}, must be on a server for `reconv retrain --submit`: the cluster "
+            f"MLflow's records are in {masked(uri)}, must be on a server for `reconv retrain --submit`: the cluster "
             "registers models there. Set MLFLOW_TRACKING_URI or resources.tracking_uri to one that both reach."
         )

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from reconv.errors import ReconvError
 from reconv.files import write_text
+from reconv.masking import masked
 from reconv.params import Params, load_params
 from reconv.submission.homecoming import DVC
 from reconv.submission.locked import LOCK, locked_outputs
 from reconv.submission.outputs import Outputs
 from reconv.submission.ray_jobs import Say
 from reconv.submission.records import JobRecord
-from reconv.tracking.server import shown, tracking_uri
+from reconv.tracking.server import tracking_uri
 
 _POLL_SECONDS = 1.0
 _CACHE = Path(".dvc/cache")
@@ -68,7 +69,7 @@ def _records_stay(params: Params, folder: Path, say: Say) -> bool:
     """Whether MLflow's records are in the job's folder, for want of a server."""
     uri = tracking_uri(params.resources)
     if uri.startswith(("http://", "https://")):
-        say(f"runs go to MLflow at {shown(uri)}")
+        say(f"runs go to MLflow at {masked(uri)}")
         return False
     say(
         f"no MLflow server is named: the runs and the registered model stay on {socket.gethostname()}, in {folder}.\n"

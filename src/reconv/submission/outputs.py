@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from reconv.errors import ReconvError, SubmissionError, UnavailableError
 from reconv.files import atomic, md5_of_file, opened_store, upload
+from reconv.masking import masked
 from reconv.submission.locked import Digest, Output
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def reaching(storage: str) -> Iterator[None]:
     except ReconvError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = masked(next(iter(str(error).strip().splitlines()), type(error).__name__), storage)
         raise UnavailableError(
             f"resources.storage is {storage}, which cannot be used ({reason}).\n"
             "Correct it in params.yaml, or what opens it in this machine's environment."

@@ -140,7 +140,7 @@ class Submission:
         uri = urlsplit(tracking_uri(self._resources))
         if uri.scheme not in ("http", "https") or uri.hostname in (None, "localhost", "127.0.0.1", "::1"):
             return ""
-        return uri._replace(netloc=uri.netloc.rpartition("@")[2]).geturl()
+        return uri._replace(netloc=uri.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
     def _bring_home(self, number: int) -> None:
         record = self._record(number)

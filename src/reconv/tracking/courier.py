@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconv.files import digest_of
+from reconv.masking import masked
 from reconv.places import RECORDS
 from reconv.tracking.delivery import Delivery
 from reconv.tracking.journal import Journal
-from reconv.tracking.server import check_answers, reason_of, shown
+from reconv.tracking.server import check_answers, reason_of
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -77,7 +78,7 @@ class Courier:
         if self._thread.is_alive():  # in a request that does not end
             waiting += self.journal.num_waiting()
         if waiting:
-            self._say(f"{waiting:,} records wait for MLflow at {shown(self._uri)}; the next stage delivers them.")
+            self._say(f"{waiting:,} records wait for MLflow at {masked(self._uri)}; the next stage delivers them.")
 
     def _work(self) -> None:
         for folder in sorted(self.journal.folder.parent.iterdir(), key=lambda path: path.stat().st_mtime):
@@ -122,8 +123,8 @@ class Courier:
                 self._is_lost = True
                 self.say_once(
                     "lost",
-                    f"MLflow at {shown(self._uri)} takes no records ({reason_of(error)}); they are kept and delivered "
-                    "later, the stage goes on.",
+                    f"MLflow at {masked(self._uri)} takes no records ({self._reason(error)}); they are kept and "
+                    "delivered later, the stage goes on.",
                 )
                 self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -134,5 +135,8 @@ class Courier:
         else:
             self._closing.wait(seconds)
 
+    def _reason(self, error: Exception) -> str:
+        return masked(reason_of(error), self._uri)
+
     def _refused(self, error: Exception) -> None:
-        self.say_once("refused", f"MLflow refuses a record ({reason_of(error)}); the stage goes on without it.")
+        self.say_once("refused", f"MLflow refuses a record ({self._reason(error)}); the stage goes on without it.")

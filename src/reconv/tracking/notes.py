@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconv.masking import masked
 from reconv.params import Params
 from reconv.tracking.opening import experiment_of
 from reconv.tracking.record import NOTE
@@ -17,12 +18,13 @@ def note_run(
     Raises:
         UnavailableError: MLflow cannot be reached.
     """
+    kept = {key: masked(value) for key, value in {**tags, NOTE: description}.items()}
     client, uri = client_of(params.resources), tracking_uri(params.resources)
     try:
         experiment_id = experiment_of(client, uri, params)
         for begun in client.search_runs([experiment_id], f"attributes.run_name = '{name}' and status = 'RUNNING'"):
             client.delete_run(begun.info.run_id)
-        run_id = str(client.create_run(experiment_id, run_name=name, tags={**tags, NOTE: description}).info.run_id)
+        run_id = str(client.create_run(experiment_id, run_name=name, tags=kept).info.run_id)
         for key, value in metrics.items():
             client.log_metric(run_id, key, value)
         client.log_artifact(run_id, str(file))

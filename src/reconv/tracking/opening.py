@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconv.files import digest_of, read_json, slug, write_json
+from reconv.masking import masked
 from reconv.params import Params
 from reconv.places import STATE
 from reconv.tracking.courier import Courier
@@ -26,7 +27,7 @@ _PIPELINE = STATE / "pipeline.json"
 
 def model_name(params: Params) -> str:
     """Of the registered model; the experiment is named alike for `auto`."""
-    return slug(params.data.source) if params.register_.name == "auto" else params.register_.name
+    return slug(masked(params.data.source)) if params.register_.name == "auto" else params.register_.name
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         courier = Courier(client, uri, run_id, set(pipeline["stages"].values()), say)
     except Exception as error:  # whatever the store's client raises
         raise unavailable(uri, error) from None
-    run = StageRun(courier, run_id, Record(courier, {"run": pipeline["run_id"]}), slug(params.data.source))
+    run = StageRun(courier, run_id, Record(courier, {"run": pipeline["run_id"]}), slug(masked(params.data.source)))
     courier.start()
     run.parent.set_status("RUNNING")
     run.set_status("RUNNING")
@@ -76,7 +77,7 @@ def end_pipeline_run() -> None:
 
 
 def experiment_of(client: "MlflowClient", uri: str, params: Params) -> str:
-    name = slug(params.data.source)
+    name = slug(masked(params.data.source))
     found = client.get_experiment_by_name(name)
     if found is not None:
         experiment_id: str = found.experiment_id
@@ -111,7 +112,7 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
         tags={
             "mlflow.source.git.commit": commit,
             "mlflow.source.name": "dvc repro",
-            NOTE: f"`dvc repro` of **{params.data.source}** at commit `{commit[:7] or 'none'}`: running.",
+            NOTE: f"`dvc repro` of **{masked(params.data.source)}** at commit `{commit[:7] or 'none'}`: running.",
         },
     )
     pipeline = {"key": key, "run_id": run.info.run_id, "stages": {}}

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from reconv.artifacts import Manifest
 from reconv.files import slug
+from reconv.masking import masked
 from reconv.places import PREPARED
 from reconv.tracking.courier import Courier
 from reconv.tracking.delivery import MAX_METRICS, MAX_PARAMS
@@ -64,7 +65,7 @@ class Record:
 
     @never_stops_training
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        for some in _parts(tags, MAX_PARAMS):
+        for some in _parts({key: masked(value) for key, value in tags.items()}, MAX_PARAMS):
             self._log(tags=some)
 
     def describe(self, markdown: str) -> None:
@@ -187,7 +188,7 @@ class StageRun(Record):
 
 
 def as_params(values: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(value)[:_MAX_CHARACTERS] for key, value in values.items()}
+    return {key: masked(str(value))[:_MAX_CHARACTERS] for key, value in values.items()}
 
 
 def _parts(values: Mapping[str, Any], size: int) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from reconv.errors import UnavailableError
 from reconv.files import atomic
+from reconv.masking import masked
 from reconv.params import ResourcesParams
 
 if TYPE_CHECKING:
@@ -39,12 +40,6 @@ def is_there(resources: ResourcesParams) -> bool:
     return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).exists()
 
 
-def shown(uri: str) -> str:
-    """Without its password."""
-    parts = urlsplit(uri)
-    return uri.replace(f"{parts.username}:{parts.password}@", "") if parts.password else uri
-
-
 def check_tracking(resources: ResourcesParams) -> None:
     """A server that does not answer is known here within seconds; MLflow's client would retry for minutes.
 
@@ -59,6 +54,8 @@ def check_tracking(resources: ResourcesParams) -> None:
         check_answers(uri)
     except OSError as error:
         raise unavailable(uri, error) from None
+    except ValueError:  # which repeats what it takes for a port
+        raise unavailable(uri, ValueError("no valid URI: escape special characters of its password")) from None
 
 
 def check_answers(uri: str) -> None:
@@ -71,7 +68,7 @@ def check_answers(uri: str) -> None:
 
 def unavailable(uri: str, error: Exception) -> UnavailableError:
     return UnavailableError(
-        f"MLflow at {shown(uri)} cannot be used ({reason_of(error)}).\n"
+        f"MLflow at {masked(uri)} cannot be used ({masked(reason_of(error), uri)}).\n"
         "Start the server, correct MLFLOW_TRACKING_URI or resources.tracking_uri, or unset both to use a local file."
     )
 

@@ -17,6 +17,7 @@ from pydantic import ByteSize
 from reconv.errors import ParamsError, UnavailableError
 from reconv.params import ResourcesParams
 from reconv.places import STATE
+from reconv.training.session_folder import new_session_folder, remove_session_folders
 from reconv.training.threads import wait_for_ray_threads
 
 _CONNECT_SECONDS = 10
@@ -128,17 +129,15 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
 
     is_local = address == "local"
     if is_local:
-        options = {**_LOCAL_OPTIONS, "_system_config": _PRELOAD if num_trainings else _NO_EARLY_WORKERS}
+        config = _PRELOAD if num_trainings else _NO_EARLY_WORKERS
+        options = {**_LOCAL_OPTIONS, "_system_config": config, "_temp_dir": str(new_session_folder())}
     else:
         # The nodes need have no reconv, or another one; what it imports they have to have.
         options = {"runtime_env": {"py_modules": [str(Path(__file__).parents[1])], "env_vars": _QUIET}}
     try:
         ray.init(address, log_to_driver=False, configure_logging=False, **options)
     except Exception as error:  # a node that takes too long to start raises no narrower one
-        raise UnavailableError(
-            f"Ray at {address} cannot be used: {str(error).splitlines()[0]}\n"
-            "Correct RAY_ADDRESS or resources.ray_address, or unset both to run on this machine."
-        ) from None
+        raise _unusable(address, error) from None
     try:
         yield _connected_session(resources, num_trainings, is_local)
     finally:
@@ -155,6 +154,21 @@ def _end() -> None:
         atexit.unregister(ray.shutdown)
     else:
         ray.shutdown()
+        remove_session_folders()
+
+
+def _unusable(address: str, error: Exception) -> UnavailableError:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if address == "local":
+        return UnavailableError(
+            f"Ray did not start on this machine: {reason}\n"
+            "It gives up after a while where other programs take all cores or memory: run the same command again when "
+            "less runs here."
+        )
+    return UnavailableError(
+        f"Ray at {address} cannot be used: {reason}\n"
+        "Correct RAY_ADDRESS or resources.ray_address, or unset both to run on this machine."
+    )
 
 
 def _connected_session(resources: ResourcesParams, num_trainings: int | None, is_local: bool) -> Session:

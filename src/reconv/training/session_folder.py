@@ -1,0 +1,85 @@
+"""The folder of a local Ray session: of this user only, with a short path, removed when the session ends.
+
+By itself Ray takes TMPDIR/ray, makes it writable by everyone (also what a link leads to that another user planted
+there), and never removes what a session leaves. Called by cluster and, at the end of a stage, by stage.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import gettempdir, mkdtemp
+
+from reconv.errors import UnavailableError
+
+_PREFIX = "rv-ray-"
+_IN_IT = "/rv-ray-12345678/r/session_2026-01-01_00-00-00_123456_4194304/sockets/plasma_store"
+_MOST_BYTES = 107 - len(_IN_IT)
+"""Of the path of the folder that it is in: the path of a Unix socket has at most 107 bytes."""
+_REMOVAL_SECONDS = 1.0
+
+_own: dict[Path, int] = {}
+"""Folder -> descriptor by which this process holds its lock. Whoever gets the lock knows that the owner is gone."""
+
+
+def new_session_folder() -> Path:
+    """Make the folder of a session, and remove those that killed processes of this user left.
+
+    Raises:
+        UnavailableError: no temporary folder can be used.
+    """
+    for place in _places():
+        with suppress(OSError):
+            _remove_abandoned(place)
+            return _new_in(place)
+    raise UnavailableError(
+        f"no temporary folder can be written to and has a path of at most {_MOST_BYTES} bytes, which Ray's sockets "
+        f"leave room for ({', '.join(map(str, _places(any_length=True)))}): set TMPDIR to one that does."
+    )
+
+
+def remove_session_folders() -> None:
+    """Remove what this process made. A process of Ray's that is being killed may write for some milliseconds yet; what
+    it leaves then is removed by the next session."""
+    while _own:
+        folder, lock = _own.popitem()
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        shutil.rmtree(folder, ignore_errors=True)
+        while folder.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _places(any_length: bool = False) -> Iterator[Path]:
+    named = (os.environ.get("RAY_TMPDIR"), gettempdir(), "/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm")
+    for name in dict.fromkeys(named):
+        if name and (any_length or len(os.fsencode(name)) <= _MOST_BYTES) and Path(name).is_dir():
+            yield Path(name).absolute()
+
+
+def _new_in(place: Path) -> Path:
+    """Ray makes the folder that it is given writable by everyone: it gets one within the private one."""
+    while True:
+        folder = Path(mkdtemp(prefix=_PREFIX, dir=place))
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # or another process took it for an abandoned one before it was locked
+            _own[folder] = lock
+            return folder / "r"
+        os.close(lock)
+
+
+def _remove_abandoned(place: Path) -> None:
+    for folder in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(lock).st_uid == os.geteuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
