@@ -5,7 +5,7 @@ import webbrowser
 
 import click
 
-from reconv.cli.conduct import silent, table, well_behaved
+from reconv.cli.conduct import echo, silent, table, well_behaved
 
 
 @click.command()
@@ -39,10 +39,10 @@ def demo(model: str, port: int, no_open: bool) -> None:
         listening = listen(port)
         contenders = contenders_of(model)
         rehearse(contenders)
-    click.echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
+    echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
     if contenders.why_alone:
-        click.echo(contenders.why_alone)
-    click.echo(f"{url_of(listening)}  (Ctrl-C ends it)")
+        echo(contenders.why_alone)
+    echo(f"{url_of(listening)}  (Ctrl-C ends it)")
     if not no_open and sys.stdout.isatty():
         webbrowser.open(url_of(listening))
     serve(contenders, listening)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconv.cli.conduct import FAILED, as_json, print_json, table, well_behaved
+from reconv.cli.conduct import FAILED, as_json, echo, print_json, table, well_behaved
 from reconv.cli.status import StatusLine
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def inspect(data: str, wants_json: bool) -> None:
     if wants_json:
         print_json(_as_dict(found))
     else:
-        click.echo(_in_words(found))
+        echo(_in_words(found))
     sys.exit(FAILED if found.stopped else 0)
 
 

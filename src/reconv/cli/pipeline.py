@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from reconv.cli.conduct import FAILED, well_behaved
+from reconv.cli.conduct import FAILED, echo, well_behaved
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -31,7 +31,7 @@ def run(arguments: tuple[str, ...]) -> None:
     forget_the_dead()
     problems = [check for check in before_a_run() if check.state == "problem"]
     for check in problems:
-        click.echo(f"reconv: {check.name}: {check.text}\n        {check.remedy}", err=True)
+        echo(f"reconv: {check.name}: {check.text}\n        {check.remedy}", err=True)
     if problems:
         sys.exit(FAILED)
     sys.exit(subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], check=False).returncode)
@@ -56,7 +56,7 @@ def report(no_open: bool) -> None:
     if not page.exists():
         raise DataError(f"{page} is missing: `reconv run` makes it.")
     verdict = Verdict.load(COMPARE / "verdict.json")
-    click.echo(f"{verdict.text}\n{verdict.why}\n{page.resolve()}".replace("\n\n", "\n"))
+    echo(f"{verdict.text}\n{verdict.why}\n{page.resolve()}".replace("\n\n", "\n"))
     if not no_open and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())
 
@@ -77,9 +77,9 @@ def ui(port: int) -> None:
 
     uri = tracking_uri(load_params().resources)
     if uri.startswith(("http://", "https://")):
-        click.echo(f"the runs are on MLflow's server: {shown(uri)}")
+        echo(f"the runs are on MLflow's server: {shown(uri)}")
         return
-    click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     os.environ.update(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true")
     mlflow = Path(sys.executable).with_name("mlflow")
     os.execv(mlflow, [str(mlflow), "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)])

@@ -7,6 +7,7 @@ from reconv.params import Params
 from reconv.tracking.opening import experiment_of
 from reconv.tracking.record import NOTE
 from reconv.tracking.server import client_of, tracking_uri, unavailable
+from reconv.untrusted import without_links
 
 
 def note_run(
@@ -22,7 +23,8 @@ def note_run(
         experiment_id = experiment_of(client, uri, params)
         for begun in client.search_runs([experiment_id], f"attributes.run_name = '{name}' and status = 'RUNNING'"):
             client.delete_run(begun.info.run_id)
-        run_id = str(client.create_run(experiment_id, run_name=name, tags={**tags, NOTE: description}).info.run_id)
+        noted = {**tags, NOTE: without_links(description)}
+        run_id = str(client.create_run(experiment_id, run_name=name, tags=noted).info.run_id)
         for key, value in metrics.items():
             client.log_metric(run_id, key, value)
         client.log_artifact(run_id, str(file))

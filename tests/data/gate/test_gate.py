@@ -2,7 +2,6 @@ import pytest
 from examining import examined, found
 
 from reconv.data.gate import in_words, refuse_unusable
-from reconv.data.gate.examined import printable
 from reconv.errors import DataError
 from reconv.params import DataParams
 
@@ -55,11 +54,3 @@ def test_a_long_list_is_cut_in_the_report_and_on_the_terminal(data: DataParams) 
     assert (finding.count, len(finding.files)) == (80, 50)
     assert in_words(finding).count("\n  - ") == 6
     assert in_words(finding).endswith("\n  - and 75 more")
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [("a\nb.png", "a\\nb.png"), ("\x1b[31mred.png", "\\x1b[31mred.png"), ("grün 🙂.png", "grün 🙂.png")],
-)
-def test_names_cannot_write_to_the_terminal(name: str, shown: str) -> None:
-    assert printable(name) == shown

@@ -8,6 +8,7 @@ import pandas as pd
 
 from reconv.artifacts import DataFinding, DataPicture, Severity
 from reconv.data.near import Pairs
+from reconv.untrusted import printable
 
 _MAX_NAMED, _MAX_PICTURED = 50, 12
 
@@ -36,7 +37,7 @@ def finding(
 ) -> DataFinding:
     """About those images or files, in this order, each with what there is to say of it."""
     paths, said = rows["path"].iloc[:_MAX_NAMED], [*islice(notes, _MAX_NAMED)]
-    names = [f"{printable(path)} {note}".rstrip() for path, note in zip(paths, said or [""] * len(paths), strict=True)]
+    names = [printable(f"{path} {note}").rstrip() for path, note in zip(paths, said or [""] * len(paths), strict=True)]
     pictured = rows[:_MAX_PICTURED] if is_pictured and "index" in rows else rows[:0]
     places = zip(names, pictured.get("split", ()), pictured.get("index", ()), strict=False)
     return DataFinding(
@@ -52,11 +53,6 @@ def finding(
 def remark(kind: str, severity: Severity, text: str) -> DataFinding:
     """About no image in particular."""
     return DataFinding(kind=kind, severity=severity, count=0, text=text, files=(), pictures=())
-
-
-def printable(name: str) -> str:
-    """A file's name on one line of any terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def counted(number: int, what: str = "image") -> str:
