@@ -1,7 +1,7 @@
 import pytest
 from examining import examined, found
 
-from reconv.data.gate import in_words, refuse_unusable
+from reconv.data.gate import in_words, refuse, unusable
 from reconv.errors import DataError
 from reconv.params import DataParams
 
@@ -32,13 +32,13 @@ def test_too_many_unusable_files_stop_it(data: DataParams) -> None:
     with pytest.raises(
         DataError, match=r"7 of 127 files .* 5\.5%; data\.max_bad_share allows 5\.0%.*\n.*bad0\.png has"
     ):
-        refuse_unusable(files, data)
-    refuse_unusable(files, data.model_copy(update={"max_bad_share": 0.06}))
+        refuse(unusable(files, data))
+    refuse(unusable(files, data.model_copy(update={"max_bad_share": 0.06})))
 
 
 def test_one_unusable_file_stops_who_wants_that(data: DataParams) -> None:
     with pytest.raises(DataError, match=r"1 of 121 files .*: repair .* or set data\.on_bad_image: quarantine"):
-        refuse_unusable(examined(problems=empty(1)).files, data.model_copy(update={"on_bad_image": "fail"}))
+        refuse(unusable(examined(problems=empty(1)).files, data.model_copy(update={"on_bad_image": "fail"})))
 
 
 def test_all_errors_are_told_at_once(data: DataParams) -> None:

@@ -1,7 +1,7 @@
 """What the gate looks at, and the form of what it finds."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import pandas as pd
@@ -30,6 +30,10 @@ class Examined:
     """The source came with splits of its own."""
     is_published: bool
     """A published set is what it is: nothing about it stops."""
+    empty_folders: tuple[str, ...] = ()
+    """Where classes lie, without a file: they are not in `class_names`."""
+    too_small: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """data.test or data.validation -> class that it cannot split -> images (or groups of them) that it has."""
 
 
 def finding(
@@ -50,11 +54,17 @@ def finding(
     )
 
 
-def remark(kind: str, severity: Severity, text: str) -> DataFinding:
-    """About no image in particular."""
-    return DataFinding(kind=kind, severity=severity, count=0, text=text, files=(), pictures=())
+def remark(kind: str, severity: Severity, text: str, about: Sequence[str] = ()) -> DataFinding:
+    """About no image in particular; `about` are names of classes or folders, each with what there is to say of it."""
+    named = tuple(printable(name) for name in about[:_MAX_NAMED])
+    return DataFinding(kind=kind, severity=severity, count=len(about), text=text, files=named, pictures=())
 
 
-def counted(number: int, what: str = "image") -> str:
-    """With the plural where it is due."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def quoted(name: str) -> str:
+    """A class's name in a sentence."""
+    return f'"{printable(name)}"'
+
+
+def counted(number: int, what: str = "image", several: str = "") -> str:
+    """With the plural where it is due; `several` is what has another one than an s."""
+    return f"{number:,} {what if number == 1 else several or what + 's'}"
