@@ -4,11 +4,13 @@ import sys
 
 from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
-from reconv.evaluation.evaluate import confusion_rows, evaluate
+from reconv.evaluation.evaluate import evaluate
+from reconv.evaluation.metrics import confusion_rows
 from reconv.files import write_csv, write_parquet
 from reconv.places import evaluate_dir, seed_dir, train_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_evaluation
+from reconv.untrusted import as_plotted
 
 if __name__ == "__main__":
     model = sys.argv[1]
@@ -21,7 +23,8 @@ if __name__ == "__main__":
 
         out = evaluate_dir(model)
         write_parquet(out / "predictions.parquet", evaluation.predictions)
-        write_csv(out / "confusion.csv", confusion_rows(evaluation.predictions, data.manifest.class_names))
+        confusion = confusion_rows(evaluation.predictions, data.manifest.class_names)
+        write_csv(out / "confusion.csv", confusion.map(as_plotted))
         write_csv(out / "calibration.csv", evaluation.calibration)
         write_csv(out / "suspects.csv", evaluation.suspects)
         metrics.save(out / "metrics.json")

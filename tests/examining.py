@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reconv.artifacts import DataFinding
-from reconv.data.gate import check
+from reconv.data.gate import check, refuse
 from reconv.data.gate.examined import Examined
 from reconv.params import DataParams
 
@@ -49,5 +49,7 @@ def examined(
 
 
 def found(what: Examined, data: DataParams) -> dict[str, DataFinding]:
-    """By kind."""
-    return {one.kind: one for one in check(what, data)}
+    """By kind. Raises DataError where a run would stop."""
+    findings = check(what, data)
+    refuse(findings)
+    return {one.kind: one for one in findings}

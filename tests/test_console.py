@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from untrusted_names import CONTROLS, NASTY
 
 from reconv.console import Console, SearchProgress, StudyProgress, TrainProgress, log_path, quiet_libraries
 
@@ -35,6 +36,21 @@ def test_print_adds_nothing(stream: io.StringIO) -> None:
     Console("train", None, stream).print("a table")
 
     assert stream.getvalue() == "a table\n"
+
+
+@pytest.mark.parametrize("method", ["say", "print", "status"])
+def test_a_name_cannot_control_the_terminal_or_forge_a_line(
+    stream: io.StringIO, clock: list[float], method: str
+) -> None:
+    console = Console("train", None, stream)
+    clock[0] += 60
+
+    getattr(console, method)(f"class {NASTY}")
+
+    assert not any(control in stream.getvalue() for control in CONTROLS)
+    assert "\\x1b]0;owned\\x07" in stream.getvalue()
+    if method != "print":
+        assert not any(line.startswith("[fetch]") for line in stream.getvalue().splitlines())
 
 
 def test_status_off_a_terminal_is_a_plain_line_now_and_then(stream: io.StringIO, clock: list[float]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from untrusted_names import NASTY
 
 from reconv.artifacts import Budget
 from reconv.errors import DataError
@@ -11,6 +12,7 @@ from reconv.files import (
     atomic,
     clear_dir,
     digest_of,
+    read_csv,
     read_json,
     read_yaml,
     slug,
@@ -79,6 +81,17 @@ def test_tables_and_yaml_come_back_as_they_were() -> None:
     pd.testing.assert_frame_equal(pd.read_csv("t.csv"), table)
     pd.testing.assert_frame_equal(pd.read_parquet("t.parquet"), table)
     assert read_yaml(Path("best.yaml")) == {"values": {"lr": 1e-3, "widths": [4, 8]}}
+
+
+def test_a_spreadsheet_runs_nothing_of_a_csv_file_and_its_texts_come_back() -> None:
+    names = [NASTY, "-1", "NA", "'=x", "\r\n", "plain"]
+    table = pd.DataFrame({"label": names, "number": [-1.5, 2, 3, 4, 5, 6]})
+    write_csv(Path("t.csv"), table)
+
+    as_opened = pd.read_csv("t.csv", dtype=str, keep_default_na=False)
+    assert as_opened["label"].tolist() == [f"'{NASTY}", "-1", "NA", "''=x", "'\r\n", "plain"]
+    assert as_opened["number"].tolist()[0] == "-1.5"
+    pd.testing.assert_frame_equal(read_csv(Path("t.csv"), texts=("label",)), table)
 
 
 @pytest.mark.parametrize("read", [read_json, read_yaml, Budget.load])

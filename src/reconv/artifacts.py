@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from reconv.errors import DataError
 from reconv.files import digest_of, read_json, write_json
@@ -39,6 +39,8 @@ class RawSource(Artifact):
     source: str
     class_names: tuple[str, ...]
     files: dict[str, str]
+    empty_folders: tuple[str, ...] = Field(default=(), exclude_if=lambda folders: not folders)
+    """Where classes lie, without a file: they are no classes."""
 
     @property
     def digest(self) -> str:

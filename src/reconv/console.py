@@ -1,6 +1,7 @@
 """What a person sees of a stage: lines that stay, and one status line that is overwritten.
 
 Libraries print into logs/STAGE.log instead. On an output that is no terminal the status is a plain line now and then.
+Whatever is given, only text reaches the terminal: names of classes and files cannot control it.
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 from reconv.masking import masked
 from reconv.places import LOGS
 from reconv.training.observer import History
+from reconv.untrusted import printable, printable_lines
 
 _PLAIN_INTERVAL_SECONDS = 30.0
 _TERMINAL_INTERVAL_SECONDS = 0.2
@@ -33,13 +35,13 @@ class Console:
     def say(self, text: str) -> None:
         """A line that stays."""
         self._clear()
-        first, *rest = masked(text).splitlines() or [""]
-        print(self._head + first, *(" " * 11 + line for line in rest), sep="\n", file=self._stream, flush=True)
+        shown = printable_lines(masked(text)).rstrip("\n").replace("\n", "\n" + " " * 11)
+        print(self._head + shown, file=self._stream, flush=True)
 
     def print(self, text: str) -> None:
         """Lines without the stage's name."""
         self._clear()
-        print(masked(text), file=self._stream, flush=True)
+        print(printable_lines(masked(text)), file=self._stream, flush=True)
 
     def status(self, text: str) -> None:
         """The present state, shown if the last one is old enough."""
@@ -48,7 +50,7 @@ class Console:
         if now - self._last_status < interval:
             return
         self._last_status = now
-        text = masked(text)
+        text = printable(masked(text))
         if not self._is_terminal:
             print(self._head + text, file=self._stream, flush=True)
             return

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ import yaml
 
 from reconv.errors import DataError, ParamsError
 from reconv.masking import masked
+from reconv.untrusted import as_cell, from_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,8 +194,26 @@ def read_arrays(path: Path) -> dict[str, "NDArray[Any]"]:
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
+    """`table` without its index; no text in it is a formula to a spreadsheet. `read_csv` gives it back."""
+    safe = table.assign(**{str(name): _as_cells(column) for name, column in table.items() if not _is_number(column)})
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+        safe.to_csv(temporary, index=False)
+
+
+def _is_number(column: "pd.Series[Any]") -> bool:
+    return column.dtype.kind in "biuf"
+
+
+def _as_cells(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    return column.map(lambda value: as_cell(value) if isinstance(value, str) else value)
+
+
+def read_csv(path: Path, texts: Sequence[str]) -> "pd.DataFrame":
+    """What `write_csv` wrote; the columns `texts` stay text, also where it looks like a number or a missing value."""
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False)
+    return table.assign(**{name: table[name].map(from_cell) for name in texts})
 
 
 def write_parquet(path: Path, table: "pd.DataFrame") -> None:

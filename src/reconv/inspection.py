@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reconv.artifacts import DataFinding, DataReport, Manifest
-from reconv.data.packing import prepare
+from reconv.artifacts import DataFinding, Split
+from reconv.data.packing import examine
 from reconv.data.remote import is_url
 from reconv.data.sources import SOURCES, fetch
-from reconv.errors import DataError
 from reconv.params import DataParams
 from reconv.places import STATE
 
@@ -25,15 +24,18 @@ _KINDS = ("folder:", "table:", "archive:")
 class Inspected:
     source: str
     """As data.source would name it."""
-    stopped: str
-    """Why a run would not begin; empty where it would."""
-    manifest: Manifest | None
-    """None if it would not."""
-    report: DataReport | None
+    findings: tuple[DataFinding, ...]
+    """Errors first: a run would stop at each of them."""
+    counts: dict[Split, int]
+    """Of the images that can be used."""
+    images_per_class: dict[str, dict[str, int]]
+    """split -> class name -> count."""
+    image_shape: tuple[int, int, int]
 
     @property
-    def findings(self) -> tuple[DataFinding, ...]:
-        return self.report.findings if self.report else ()
+    def problems(self) -> tuple[DataFinding, ...]:
+        """Why a run would not begin; empty where it would."""
+        return tuple(one for one in self.findings if one.severity == "error")
 
 
 def source_named(data: str) -> str:
@@ -48,20 +50,26 @@ def source_named(data: str) -> str:
 
 
 def inspect(data: str, params: DataParams, progress: Callable[[int, int], None]) -> Inspected:
-    """`params` say what becomes of the images; `progress` is told how many of how many are decoded.
+    """Look at all that a run would look at before training, and go on where it would stop.
+
+    `params` say what becomes of the images; `progress` is told how many of how many are decoded.
 
     Raises:
-        DataError: it cannot be read at all, or has no images.
+        DataError: it cannot be read at all, or is not laid out as images of classes.
         ParamsError: it is a URL that cannot be used.
     """
     source = source_named(data)
     group = params.group if source.startswith("table:") else None
     asked = params.model_copy(update={"source": source, "group": group})
+    found: list[DataFinding] = []
     with TemporaryDirectory(prefix="reconv-") as folder:
-        raw, prepared = Path(folder) / "raw", Path(folder) / "prepared"
-        fetch(source, group, raw, lambda _: None)
-        try:
-            manifest, report = prepare(asked, raw, prepared, STATE / "decoded", progress)
-        except DataError as error:
-            return Inspected(source, str(error), None, None)
-    return Inspected(source, "", manifest, report)
+        fetch(source, group, Path(folder), lambda _: None, refuse=found.extend)
+        looked = examine(asked, Path(folder), STATE / "decoded", progress, refuse=lambda _: None)
+        found += looked.findings
+        return Inspected(
+            source,
+            tuple(sorted(found, key=lambda one: one.severity != "error")),
+            looked.counts,
+            looked.report.images_per_class,
+            looked.found.shape,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from untrusted_names import CONTROLS, NASTY
 
 from reconv.cli.main import main
 
@@ -109,12 +110,47 @@ def test_inspect_says_what_is_in_a_source_and_what_is_wrong(project: Path) -> No
     assert not (project / "data").exists()
 
 
-def test_inspect_says_why_a_run_would_not_begin(project: Path) -> None:
-    for path in (project / "images" / "left").glob("*.png"):
+def test_inspect_says_everything_that_would_stop_a_run_at_once(project: Path) -> None:
+    images = project / "images"
+    for path in (images / "left").glob("*.png"):
+        path.write_text("<html>")
+    for path in sorted((images / "right").iterdir())[1:]:
+        path.unlink()
+    (images / "Middle").mkdir()
+    for path in sorted((images / "middle").iterdir())[:10]:
+        path.rename(images / "Middle" / path.name)
+    (images / NASTY.replace("/", "")).mkdir()
+    for name in ("notes", "words"):
+        (images / name).mkdir()
+        (images / name / "of.txt").write_text("x")
+
+    done, as_data = reconv("inspect", "images"), reconv("inspect", "images", "--json")
+
+    assert (done.returncode, as_data.returncode) == (1, 1)
+    said = done.stdout.partition("a run would stop here:")[2]
+    for problem in (
+        "2 class folders of images without an image",
+        'class "notes"\n  - class "words"',
+        "20 of 41 files are no images that can be used, 48.8%",
+        "2 classes too small to be split by data.test",
+        'class "left" has 0 left\n  - class "right" has 1 left',
+    ):
+        assert problem in said.partition("and it would say:")[0]
+    for warning in (
+        "1 folder without a file, not taken for a class.\n  - =HYPERLINK",
+        'The classes "Middle" and "middle" differ only in case',
+        "less than 20 training images of Middle",
+    ):
+        assert warning in said.partition("and it would say:")[2]
+    assert not any(control in done.stdout for control in CONTROLS)
+    assert json.loads(as_data.stdout)["counts"]["train"] > 0
+
+
+def test_inspect_of_files_that_are_all_broken_ends_with_what_is_wrong(project: Path) -> None:
+    for path in (project / "images").rglob("*.png"):
         path.write_text("<html>")
 
-    done = reconv("inspect", "folder:images")
+    done = reconv("inspect", "images")
 
-    assert done.returncode == 1
-    assert "a run would stop here" in done.stdout
-    assert "20 of 60 files are no images that can be used, 33.3%" in done.stdout
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "a run would stop here:\n60 of 60 files are no images that can be used" in done.stdout

@@ -9,7 +9,7 @@ from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.evaluation import evaluate as module
 from reconv.evaluation.calibration import fit_temperature
-from reconv.evaluation.evaluate import Evaluation, confusion_rows, evaluate
+from reconv.evaluation.evaluate import Evaluation, evaluate
 from reconv.files import write_bytes, write_json
 from reconv.models.classifier import load_classifier, new_classifier, weights_as_bytes
 from reconv.params import Params
@@ -106,14 +106,6 @@ def test_predictions_do_not_depend_on_the_batch_size(
 
     np.testing.assert_allclose(logits, predict_logits(classifier, prepared.test, 15, CPU), atol=1e-5)
     assert logits.dtype == np.float32
-
-
-def test_confusion_has_the_names_of_actual_and_predicted_classes() -> None:
-    predictions = pd.DataFrame({"label": [0, 1], "logit_0": [1.0, 3.0], "logit_1": [2.0, 1.0]})
-
-    rows = confusion_rows(predictions, ("cat", "dog"))
-
-    assert rows.to_dict("list") == {"actual": ["cat", "dog"], "predicted": ["dog", "cat"]}
 
 
 def test_suspects_are_named_by_split_index_and_file(

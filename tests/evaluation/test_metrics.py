@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from reconv.evaluation.metrics import (
     accuracy_per_class,
+    confusion_rows,
     is_correct,
     negative_log_likelihood,
     score,
@@ -52,3 +54,11 @@ def test_accuracy_per_class_is_the_mean_over_seeds_of_classes_that_are_there() -
     correct = np.array([[True, False, True, True], [True, True, False, True]])
 
     assert accuracy_per_class(correct, np.array([0, 0, 2, 2]), ("a", "b", "c")) == {"a": 0.75, "c": 0.75}
+
+
+def test_confusion_has_the_names_of_actual_and_predicted_classes() -> None:
+    predictions = pd.DataFrame({"label": [0, 1], "logit_0": [1.0, 3.0], "logit_1": [2.0, 1.0]})
+
+    rows = confusion_rows(predictions, ("cat", "dog"))
+
+    assert rows.to_dict("list") == {"actual": ["cat", "dog"], "predicted": ["dog", "cat"]}

@@ -122,7 +122,7 @@ FILES = [
 FORBIDDEN = [
     Case("file that may not be read", may_not_be_read("left/new.png"), "unusable: left/new.png cannot be read (Perm"),
     Case("folder that may not be read", may_not_be_read("left"), "stops: images/left cannot be read (Permission"),
-    Case("class that may not be read", may_not_be_read("new/1.png"), 'stops: class "new" has 0 images'),
+    Case("class that may not be read", may_not_be_read("new/1.png"), 'stops: class "new" has 0 left'),
 ]
 
 NAMES = [
@@ -143,11 +143,11 @@ NAMES = [
 ]
 
 CLASSES = [
-    Case("class without a file", lambda root: (root / "new").mkdir(), "ignored"),
-    Case("class without an image", file("new/notes.txt", b"x"), "stops: class folder new of images holds no image"),
+    Case("class without a file", lambda root: (root / "new").mkdir(), "ignored: new"),
+    Case("class without an image", file("new/notes.txt", b"x"), "stops: 1 class folder of images without an image"),
     Case("class of hidden images", file("new/.1.png"), "ignored"),
-    Case("class of one image", a_class("new", 1), 'stops: class "new" has 1 images'),
-    Case("class whose images are all broken", file("new/1.png", b"x"), 'stops: class "new" has 0 images'),
+    Case("class of one image", a_class("new", 1), 'stops: class "new" has 1 left'),
+    Case("class whose images are all broken", file("new/1.png", b"x"), 'stops: class "new" has 0 left'),
     Case("class called test", a_class("test"), "usable"),
     Case("class called CON", a_class("CON"), "usable"),
     Case("class of a blank", a_class(" "), "usable"),
@@ -160,9 +160,13 @@ CLASSES = [
 ]  # fmt: skip
 
 ALIKE = [
-    Case("classes that differ in case", a_class("LEFT"), "LEFT, left"),
-    Case("classes that differ in a blank behind them", a_class("left "), "left, left "),
-    Case("classes that differ in how ü is written", classes("gr\u00fcn", "gru\u0308n"), "gru\u0308n, gr\u00fcn"),
+    Case("classes that differ in case", a_class("LEFT"), '"LEFT" and "left" differ only in case'),
+    Case("classes that differ in a blank behind them", a_class("left "), '"left" and "left " differ only in blanks'),
+    Case(
+        "classes that differ in how ü is written",
+        classes("gr\u00fcn", "gru\u0308n"),
+        '"gru\u0308n" and "gr\u00fcn" differ only in how a letter is encoded',
+    ),
 ]
 
 FOLDERS = [*FILES, *NAMES, *CLASSES]

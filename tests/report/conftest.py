@@ -32,7 +32,7 @@ from reconv.params import ReportParams
 from reconv.report.page import Contents
 
 MODELS = ("cnn", "feedforward")
-CLASS_NAMES = ("<script>x", 'a & "b"', "plain")
+CLASS_NAMES = ("<script>x", 'a & <b>"b"</b>', "plain")
 
 
 @pytest.fixture

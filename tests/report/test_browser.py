@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from chromium import ARGUMENTS, chromium
 from playwright.sync_api import Browser, Page, sync_playwright
+from report.conftest import CLASS_NAMES
 
 from reconv.params import ReportParams
 from reconv.report.page import Contents, render
@@ -121,3 +122,13 @@ def test_values_are_shown_on_hover(browser: Browser, html: Path) -> None:
 
     page.wait_for_selector("#figure-difference .hovertext")
     assert "+5.60 points" in (page.locator("#figure-difference .hovertext").text_content() or "")
+
+
+def test_names_of_classes_are_text_in_figures(browser: Browser, html: Path) -> None:
+    page, _ = opened(browser, html)
+
+    for figure in ("#figure-classes .ytick text", "#figure-confusion .xtick text"):
+        assert set(page.locator(figure).all_text_contents()) == set(CLASS_NAMES)
+    page.locator("#figure-classes .point").first.hover(force=True)
+    page.wait_for_selector("#figure-classes .hovertext")
+    assert page.locator("#figure-classes .hovertext").text_content().startswith(f"{CLASS_NAMES[2]}: -1.0 points")

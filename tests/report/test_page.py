@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from reconv.artifacts import Condition, Energy, Manifest, Verdict
-from reconv.evaluation.evaluate import confusion_rows
-from reconv.files import write_arrays, write_csv
+from reconv.files import write_arrays, write_csv, write_parquet
 from reconv.params import ReportParams
 from reconv.places import EXPLAIN, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
 from reconv.report.figures import confusion_matrices
@@ -265,7 +264,7 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
     class_names: tuple[str, ...],
 ) -> None:
     logits = {f"logit_{k}": [float(k == label) for label in range(3)] for k in range(3)}
-    rows = confusion_rows(pd.DataFrame({"label": [0, 1, 2], **logits}), class_names)
+    predictions = pd.DataFrame({"label": [0, 1, 2], **logits})
     contents.study.save(STUDY / "study.json")
     contents.explanation.save(EXPLAIN / "explanation.json")
     write_arrays(EXPLAIN / "pictures.npz", contents.pictures)
@@ -276,7 +275,7 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
         contents.costs[model].save(train_dir(model) / "cost.json")
         write_csv(train_dir(model) / "curves.csv", tables["curves"])
         write_csv(search_dir(model) / "trials.csv", tables["trials"])
-        write_csv(evaluate_dir(model) / "confusion.csv", rows)
+        write_parquet(evaluate_dir(model) / "predictions.parquet", predictions)
         write_csv(evaluate_dir(model) / "calibration.csv", tables["calibration"])
     contents.manifest.model_copy(update={"class_names": class_names}).save(PREPARED / "manifest.json")
     contents.data_report.save(PREPARED / "data_report.json")

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from reconv.errors import ReconvError
+from reconv.untrusted import printable, printable_lines
 
 FAILED, BUSY, INTERRUPTED = 1, 75, 130
 """Exit codes; 0 is success, 2 a command line that is not understood. 75 is EX_TEMPFAIL of sysexits.h: try again."""
@@ -38,10 +39,10 @@ def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except ReconvError as error:
-            click.echo(f"reconv: {error}", err=True)
+            echo(f"reconv: {error}".replace("\n", "\n        "), err=True)
             sys.exit(FAILED)
         except KeyboardInterrupt:
-            click.echo("\nreconv: interrupted. The same command goes on.", err=True)
+            echo("\nreconv: interrupted. The same command goes on.", err=True)
             sys.exit(INTERRUPTED)
         except BrokenPipeError:  # `reconv models | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,12 +91,18 @@ def only_json() -> Iterator[None]:
         os.close(kept)
 
 
+def echo(text: str = "", *, before: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print `text` for a person: names in it cannot control the terminal. `before` is code of ours that may."""
+    click.echo(before + printable_lines(text), err=err, nl=nl)
+
+
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
 def table(rows: list[list[str]]) -> str:
     """Columns under each other, two spaces apart; the last one as wide as it is."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] + [0]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from reconv.cli.conduct import silent, table, well_behaved
+from reconv.cli.conduct import echo, silent, table, well_behaved
 
 
 @click.command()
@@ -40,8 +40,8 @@ def demo(model: str, port: int, no_open: bool) -> None:
         opened = listen(port)
         contenders = contenders_of(model)
         rehearse(contenders)
-    click.echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
+    echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
     if contenders.why_alone:
-        click.echo(contenders.why_alone)
-    click.echo(f"{opened.secret_url}  (Ctrl-C ends it)")
+        echo(contenders.why_alone)
+    echo(f"{opened.secret_url}  (Ctrl-C ends it)")
     opened.serve(page_app(contenders), opens_browser=not no_open and sys.stdout.isatty())

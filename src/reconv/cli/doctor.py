@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconv.cli.conduct import FAILED, as_json, print_json, silent, well_behaved
+from reconv.cli.conduct import FAILED, as_json, echo, print_json, silent, well_behaved
 
 if TYPE_CHECKING:
     from reconv.doctor import Check
@@ -37,9 +37,9 @@ def doctor(wants_json: bool) -> None:
         checks.append(check)
         if not wants_json:
             mark = click.style(f"{_MARKS[check.state]:>2}", fg=_COLOURS[check.state])
-            click.echo(f"{mark}  {check.name:<12} {check.text}")
+            echo(f"  {check.name:<12} {check.text}", before=mark)
             if check.remedy:
-                click.echo(f"{'':<17}{check.remedy}")
+                echo(f"{'':<17}{check.remedy}")
     if wants_json:
         print_json([asdict(check) for check in checks])
     sys.exit(FAILED if any(check.state == "problem" for check in checks) else 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconv.cli.conduct import as_json, print_json, silent, well_behaved
+from reconv.cli.conduct import as_json, echo, print_json, silent, well_behaved
 
 if TYPE_CHECKING:
     from reconv.exporting.quantised import Quantised
@@ -48,14 +48,14 @@ def export(model: str, _format: str, out: Path, quantises: bool, wants_json: boo
         of_int8 = asdict(quantised) if quantised else None
         print_json({"model": resolved.title, "onnx": asdict(exported), "int8": of_int8})
         return
-    click.echo(f"{out} · {exported.size_bytes / 1e6:.2f} MB · {resolved.title}")
-    click.echo(
+    echo(f"{out} · {exported.size_bytes / 1e6:.2f} MB · {resolved.title}")
+    echo(
         f"probabilities differ from torch's by at most {exported.max_difference:.1g} on {exported.images:,} "
         f"{exported.kind} (tolerance {exported.tolerance:g})"
     )
-    click.echo(f"inside: {exported.inside}\nto be done before: {exported.outside}")
+    echo(f"inside: {exported.inside}\nto be done before: {exported.outside}")
     if quantised:
-        click.echo(_in_words(quantised))
+        echo(_in_words(quantised))
 
 
 def _in_words(done: "Quantised") -> str:

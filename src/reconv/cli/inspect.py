@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconv.cli.conduct import FAILED, as_json, print_json, table, well_behaved
+from reconv.cli.conduct import FAILED, as_json, echo, print_json, table, well_behaved
 from reconv.cli.status import StatusLine
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def inspect(data: str, wants_json: bool) -> None:
     """Say what is in a source of images and what is wrong with it.
 
     DATA is a folder, table, archive, URL or published set. Images are decoded as params.yaml says, split, and looked at
-    by the same gate as in a run. Exit code 1 if a run would not begin.
+    by the same gate as in a run. Everything that would stop a run is said at once; exit code 1 if there is something.
 
     \b
     Examples:
@@ -37,17 +37,19 @@ def inspect(data: str, wants_json: bool) -> None:
     if wants_json:
         print_json(_as_dict(found))
     else:
-        click.echo(_in_words(found))
-    sys.exit(FAILED if found.stopped else 0)
+        echo(_in_words(found))
+    sys.exit(FAILED if found.problems else 0)
 
 
 def _as_dict(found: "Inspected") -> dict[str, Any]:
+    from reconv.data.gate import in_words
+
     return {
         "source": found.source,
-        "stopped": found.stopped,
-        "counts": found.manifest.counts if found.manifest else {},
-        "image_shape": found.manifest.image_shape if found.manifest else None,
-        "images_per_class": found.report.images_per_class if found.report else {},
+        "stopped": "\n".join(map(in_words, found.problems)),
+        "counts": found.counts,
+        "image_shape": found.image_shape,
+        "images_per_class": found.images_per_class,
         "findings": [one.model_dump(mode="json", exclude={"pictures"}) for one in found.findings],
     }
 
@@ -55,19 +57,22 @@ def _as_dict(found: "Inspected") -> dict[str, Any]:
 def _in_words(found: "Inspected") -> str:
     from reconv.data.gate import in_words
 
-    if found.manifest is None or found.report is None:
-        return f"{found.source}: a run would stop here.\n{found.stopped}"
-    per_class, counts = found.report.images_per_class, found.manifest.counts
-    height, width, channels = found.manifest.image_shape
-    rows = [["class", *counts], *([name, *(f"{per_class[s][name]:,}" for s in counts)] for name in per_class["train"])]
-    rows.append(["all", *(f"{count:,}" for count in counts.values())])
-    lines = [
-        f"{found.source}: {sum(counts.values()):,} images, as {height} x {width} x {channels}",
-        "",
-        table(rows),
-        "",
-    ]
-    lines += [in_words(one) for one in found.findings] or ["nothing is wrong with them"]
-    if not found.source.startswith(("folder:", "table:", "archive:")):
-        return "\n".join(lines)
+    height, width, channels = found.image_shape
+    total = f"{sum(found.counts.values()):,} images"
+    lines = [f"{found.source}: {total}, as {height} x {width} x {channels}", "", _counts(found), ""]
+    if found.problems:
+        lines += ["a run would stop here:", *map(in_words, found.problems), ""]
+    others = [in_words(one) for one in found.findings if one not in found.problems]
+    if found.problems and others:
+        lines.append("and it would say:")
+    lines += others or ([] if found.problems else ["nothing is wrong with them"])
+    if found.problems or not found.source.startswith(("folder:", "table:", "archive:")):
+        return "\n".join(lines).rstrip("\n")
     return "\n".join([*lines, "", f"to train on them: data.source: {found.source} in params.yaml, then reconv run"])
+
+
+def _counts(found: "Inspected") -> str:
+    """Images of each class and split."""
+    per_class, counts = found.images_per_class, found.counts
+    rows = [["class", *counts], *([name, *(f"{per_class[s][name]:,}" for s in counts)] for name in per_class["train"])]
+    return table([*rows, ["all", *(f"{count:,}" for count in counts.values())]])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconv.cli.conduct import as_json, named, print_json, table, well_behaved
+from reconv.cli.conduct import as_json, echo, named, print_json, table, well_behaved
+from reconv.untrusted import printable
 
 if TYPE_CHECKING:
     from reconv.registry.registry import Registry, Version
@@ -36,11 +37,11 @@ def models(name: str | None, wants_json: bool) -> None:
         print_json({"name": registry.name, "versions": versions, "changes": [asdict(change) for change in changes]})
         return
     if not versions:
-        click.echo(f"no version of {registry.name} is registered yet: `reconv run` registers the winner.")
+        echo(f"no version of {registry.name} is registered yet: `reconv run` registers the winner.")
         return
-    click.echo(f"{_as_table(versions)}\n")
+    echo(f"{_as_table(versions)}\n")
     for change in changes[-_SHOWN_CHANGES:]:
-        click.echo(f"{change.at}  version {change.version} {change.kind}: {change.reason}")
+        echo(f"{change.at}  version {change.version} {change.kind}: {printable(change.reason)}")
 
 
 @click.command()
@@ -95,10 +96,10 @@ def _say_change(registry: "Registry", before: "Version | None", after: "Version"
     if wants_json:
         print_json({"name": registry.name, "champion": after.number, "before": number})
     elif number == after.number:
-        click.echo(f"{registry.name} version {after.number} is champion already")
+        echo(f"{registry.name} version {after.number} is champion already")
     else:
         instead = f", instead of version {number}" if number else ""
-        click.echo(f"{registry.name} version {after.number} is champion{instead}")
+        echo(f"{registry.name} version {after.number} is champion{instead}")
 
 
 def _described(version: "Version") -> dict[str, Any]:

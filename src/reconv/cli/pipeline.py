@@ -6,7 +6,7 @@ import webbrowser
 
 import click
 
-from reconv.cli.conduct import FAILED, silent, well_behaved
+from reconv.cli.conduct import FAILED, echo, silent, well_behaved
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -29,7 +29,7 @@ def run(arguments: tuple[str, ...]) -> None:
     forget_the_dead()
     problems = [check for check in before_a_run() if check.state == "problem"]
     for check in problems:
-        click.echo(f"reconv: {check.name}: {check.text}\n        {check.remedy}", err=True)
+        echo(f"reconv: {check.name}: {check.text}\n        {check.remedy}", err=True)
     if problems:
         sys.exit(FAILED)
     sys.exit(subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], check=False).returncode)
@@ -54,7 +54,7 @@ def report(no_open: bool) -> None:
     if not page.exists():
         raise DataError(f"{page} is missing: `reconv run` makes it.")
     verdict = Verdict.load(COMPARE / "verdict.json")
-    click.echo(f"{verdict.text}\n{verdict.why}\n{page.resolve()}".replace("\n\n", "\n"))
+    echo(f"{verdict.text}\n{verdict.why}\n{page.resolve()}".replace("\n\n", "\n"))
     if not no_open and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())
 
@@ -84,7 +84,7 @@ def ui(port: int) -> None:
 
     uri = tracking_uri(load_params().resources)
     if uri.startswith(("http://", "https://")):
-        click.echo(f"the runs are on MLflow's server: {masked(uri)}")
+        echo(f"the runs are on MLflow's server: {masked(uri)}")
         return
     with silent():
         from reconv.local_server import listen
@@ -92,5 +92,5 @@ def ui(port: int) -> None:
 
         opened = listen(port)
         pages = mlflow_pages(uri)
-    click.echo(f"{opened.secret_url}  (Ctrl-C ends it)")
+    echo(f"{opened.secret_url}  (Ctrl-C ends it)")
     opened.serve(pages)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from reconv.cli.conduct import as_json, print_json, silent, well_behaved
+from reconv.cli.conduct import as_json, echo, print_json, silent, well_behaved
 from reconv.cli.status import StatusLine
+from reconv.untrusted import printable
 
 _SHOWN = 5
 
@@ -46,12 +47,12 @@ def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
         return
     before = f" ({done.answered_before:,} of them before)" if done.answered_before else ""
     speed = f" · {(done.images - done.answered_before) / done.seconds:,.0f} images/s" if done.seconds else ""
-    click.echo(f"{done.images:,} images{before} answered by {resolved.title}{speed} · {out}")
+    echo(f"{done.images:,} images{before} answered by {resolved.title}{speed} · {out}")
     if done.num_problems:
-        click.echo(f"{done.num_problems:,} of them are no images that can be used:")
+        echo(f"{done.num_problems:,} of them are no images that can be used:")
         for image, problem in list(done.problems.items())[:_SHOWN]:
-            click.echo(f"  - {image} {problem}")
+            echo(f"  - {printable(image)} {printable(problem)}")
         if done.num_problems > _SHOWN:
-            click.echo(f"  - and {done.num_problems - _SHOWN:,} more, in the column `problem`")
-    most = ", ".join(f"{name} {count:,}" for name, count in list(done.classes.items())[:_SHOWN])
-    click.echo(f"most often: {most}" + (" …" if len(done.classes) > _SHOWN else ""))
+            echo(f"  - and {done.num_problems - _SHOWN:,} more, in the column `problem`")
+    most = ", ".join(f"{printable(name)} {count:,}" for name, count in list(done.classes.items())[:_SHOWN])
+    echo(f"most often: {most}" + (" …" if len(done.classes) > _SHOWN else ""))

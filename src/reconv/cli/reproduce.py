@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconv.cli.conduct import FAILED, as_json, named, print_json, silent, well_behaved
+from reconv.cli.conduct import FAILED, as_json, echo, named, print_json, silent, well_behaved
 
 if TYPE_CHECKING:
     from reconv.tracking.trainings import Recorded
@@ -35,7 +35,7 @@ def reproduce(run_or_version: str, name: str | None, wants_json: bool) -> None:
     with silent():
         recorded = _recorded(run_or_version, name)
     if not wants_json:
-        click.echo(
+        echo(
             f"{recorded.name} of {recorded.common.stage} {recorded.common.model}: {len(recorded.curve)} epochs, seed "
             f"{recorded.seed}, {recorded.common.threads} threads"
         )
@@ -46,9 +46,9 @@ def reproduce(run_or_version: str, name: str | None, wants_json: bool) -> None:
     if wants_json:
         print_json({"run_id": recorded.run_id, **asdict(found)})
     else:
-        click.echo(_in_words(found))
+        echo(_in_words(found))
         for remark in found.remarks:
-            click.echo(f"  - {remark}")
+            echo(f"  - {remark}")
     sys.exit(FAILED if found.outcome == "different" else 0)
 
 

@@ -3,8 +3,9 @@
 import sys
 import time
 
-import click
+from reconv.cli.conduct import echo
 
+_CLEAR_LINE = "\r\033[K"
 _TERMINAL_SECONDS, _PLAIN_SECONDS = 0.2, 30
 
 
@@ -24,8 +25,8 @@ class StatusLine:
         left = int((total - done) / per_second) if per_second else 0
         rest = f" · {per_second:,.0f} a second · {left // 60}:{left % 60:02d} left" if per_second else ""
         text = f"{done:,} of {total:,} {self._what}{rest}"
-        click.echo(f"\r\033[K{text}" if self._is_terminal else text, nl=not self._is_terminal)
+        echo(text, before=_CLEAR_LINE if self._is_terminal else "", nl=not self._is_terminal)
 
     def clear(self) -> None:
         if self._is_terminal and not self._quiet:
-            click.echo("\r\033[K", nl=False)
+            echo(before=_CLEAR_LINE, nl=False)

@@ -58,6 +58,9 @@ class ArchiveStorage:
     def names(self) -> list[str]:
         return self._names
 
+    def folders(self) -> list[str]:
+        return []
+
     def expect(self, names: Sequence[str]) -> None:
         pass
 

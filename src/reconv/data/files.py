@@ -1,13 +1,18 @@
 """Sources that are files of images: a folder, a table or an archive, here or behind a URL. `fetch` lists them,
 `prepare` reads them again."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import pandas as pd
 
+from reconv.artifacts import DataFinding
+from reconv.data import gate
 from reconv.data.archives import ArchiveStorage
+from reconv.data.decoding import SUFFIXES
+from reconv.data.gate.examined import counted, quoted, remark
 from reconv.data.inspecting import inspect
 from reconv.data.listing import TABLE_COLUMNS, Listing, list_folder, list_table
 from reconv.data.remote import RemoteStorage, is_url, parent_of
@@ -48,19 +53,20 @@ class FilesSource:
         path = Path(self.location)
         return FolderStorage(path if self.kind == "folder" else path.parent)
 
-    def list_files(self) -> tuple[tuple[str, ...], pd.DataFrame]:
-        """Class names, and a row per file, sorted by path: path, label, split, group, sha256, height, width, grey,
+    def list_files(self, refuse: gate.Refuse = gate.refuse) -> tuple[Listing, pd.DataFrame]:
+        """What is there, and a row per file, sorted by path: path, label, split, group, sha256, height, width, grey,
         problem. The label is the class's number, the split empty where `prepare` has to choose; what cannot be read of
-        a file is empty or 0.
+        a file is empty or 0. `refuse` is told of classes without an image before any is read.
 
         Raises:
             DataError: the folder, table or archive cannot be read, or is not as it should be.
         """
         with self.storage(is_fresh=True) as storage:
             listing = self._listing(storage)
+            refuse([*_without_images(listing, self.location)])
             known = {"path": listing.paths, "label": listing.labels, "split": listing.splits, "group": listing.groups}
             inspected = inspect(storage, listing.paths, self.state / "inspected", self.location)
-            return listing.class_names, pd.DataFrame(known).join(inspected)
+            return listing, pd.DataFrame(known).join(inspected)
 
     def _listing(self, storage: Storage) -> Listing:
         where = self.location
@@ -120,3 +126,12 @@ class FilesSource:
             return RemoteStorage(self.location, self.downloads, is_fresh).copy_of(self.location)
         except ImageError as error:
             raise DataError(f"data.source names {self.location}, which {error}: correct it in params.yaml.") from None
+
+
+def _without_images(listing: Listing, where: str) -> Iterator[DataFinding]:
+    if names := listing.without_images:
+        text = (
+            f"{counted(len(names), 'class folder')} of {where} without an image ({', '.join(sorted(SUFFIXES))}): add "
+            "some or remove the folder."
+        )
+        yield remark("classes without an image", "error", text, [f"class {quoted(name)}" for name in names])

@@ -71,15 +71,21 @@ def published(raw: Path, raw_source: RawSource, seed: int) -> Found:
 
 
 def decoded_files(
-    source: FilesSource, params: DataParams, raw: Path, state: Path, decode: DecodeChunks, say: Say
+    source: FilesSource,
+    params: DataParams,
+    raw: Path,
+    state: Path,
+    decode: DecodeChunks,
+    say: Say,
+    refuse: gate.Refuse = gate.refuse,
 ) -> Found:
-    """Those that `fetch` listed in `raw`, decoded.
+    """Those that `fetch` listed in `raw`, decoded. `refuse` is told of those that cannot be, as soon as that is known.
 
     Raises:
-        DataError: too many of them cannot be.
+        DataError: a file is no longer the one that was listed, or `refuse` stops it.
     """
     files = pd.read_parquet(raw / LISTED)
-    gate.refuse_unusable(files, params)  # as far as headers tell, before anything is decoded
+    refuse(gate.unusable(files, params))  # as far as headers tell, before anything is decoded
     readable = files[files["problem"] == ""]
     conversion = Conversion(params.image_size, _channels(readable, params), params.resize)
     decoded = DecodedImages(state, conversion)
@@ -87,7 +93,7 @@ def decoded_files(
         decoded.add(storage, readable["path"], _sums(readable), decode, say)
     found = files["sha256"].map(decoded.problems).fillna("")
     files = files.assign(problem=files["problem"].where(files["problem"] != "", found))
-    gate.refuse_unusable(files, params)
+    refuse(gate.unusable(files, params))
 
     known = files[files["problem"] == ""].reset_index(drop=True)
     sums = _sums(known)

@@ -3,7 +3,7 @@
 N files.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +35,10 @@ class Listing:
     """train, validation or test; empty where `prepare` has to choose."""
     groups: tuple[str, ...]
     """Images of one group stay in one split; empty where it has none."""
+    empty_folders: tuple[str, ...] = ()
+    """Where classes lie, without a file."""
+    without_images: tuple[str, ...] = ()
+    """Classes that have files, but no image."""
 
 
 def list_folder(storage: Storage, where: str, may_be_wrapped: bool) -> Listing:
@@ -42,9 +46,9 @@ def list_folder(storage: Storage, where: str, may_be_wrapped: bool) -> Listing:
     all of it may lie in one more folder.
 
     Raises:
-        DataError: there are less than two classes, or a class without an image.
+        DataError: there are less than two classes.
     """
-    parts = {name: PurePosixPath(name).parts for name in storage.names()}
+    as_stored = parts = {name: PurePosixPath(name).parts for name in storage.names()}
     if may_be_wrapped:
         parts = _below_the_only_folder(parts)
     tops = {path[0] for path in parts.values() if len(path) > 1}
@@ -58,13 +62,19 @@ def list_folder(storage: Storage, where: str, may_be_wrapped: bool) -> Listing:
     files = sorted(name for name, path in parts.items() if len(path) > depth + 1 and is_named_like_an_image(path[-1]))
     number = {folder: index for index, folder in enumerate(folders)}
     labels = np.array([number[parts[name][depth]] for name in files], np.int64)
-    for empty in set(range(len(folders))) - set(labels.tolist()):
-        raise DataError(
-            f"class folder {folders[empty]} of {where} holds no image ({', '.join(sorted(SUFFIXES))}): "
-            "add some or remove it."
-        )
+    without_images = tuple(folders[number] for number in sorted(set(range(len(folders))) - set(labels.tolist())))
     splits = tuple(_SPLIT_FOLDERS[parts[name][0].lower()] if is_split else "" for name in files)
-    return Listing(tuple(folders), tuple(files), labels, splits, ("",) * len(files))
+    empty = tuple(_without_files(storage.folders(), as_stored.values(), depth))
+    return Listing(tuple(folders), tuple(files), labels, splits, ("",) * len(files), empty, without_images)
+
+
+def _without_files(folders: Iterable[str], files: Iterable[tuple[str, ...]], depth: int) -> Iterator[str]:
+    """Those of `folders` where classes lie, or splits, that hold none of the files, at any depth."""
+    filled = {parts[:level] for parts in files for level in (1, 2)}
+    for folder in map(PurePosixPath, folders):
+        below_empty = folder.parts[:1] not in filled and len(folder.parts) > 1
+        if len(folder.parts) <= depth + 1 and folder.parts not in filled and not below_empty:
+            yield str(folder)
 
 
 def list_table(table: pd.DataFrame, where: str, group: str | None) -> Listing:

@@ -1,9 +1,12 @@
-"""data/raw -> packed arrays, a split fixed once, and a report on the images. Called by the stage `prepare`.
+"""data/raw -> packed arrays, a split fixed once, and a report on the images. Called by the stage `prepare`, and by
+`reconv inspect`, which packs nothing.
 
 Development images (training, then validation) lie in the same files, so that "training and validation together" is a
 view of the same mapped memory, as each of the two is.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -22,7 +25,7 @@ from reconv.data.gate.examined import Examined
 from reconv.data.near import Pairs, near_pairs, taken_for_copies
 from reconv.data.shards import write_images
 from reconv.data.sources import source_of, verify_raw
-from reconv.data.splitting import stratified_choice, units_of
+from reconv.data.splitting import stratified_choice, units_of, units_per_class
 from reconv.errors import DataError
 from reconv.files import clear_dir, write_array, write_arrays, write_parquet
 from reconv.params import DataParams
@@ -42,37 +45,77 @@ def prepare(
     Raises:
         DataError: raw files were altered, the gate found what may not be, or a class is too small for the split.
     """
+    looked = examine(params, raw, state, say, decode)
+    gate.refuse(looked.findings)
+    found, splits = looked.found, looked.splits
+    _write(prepared, found, splits, looked.findings)
+
+    looked.report.save(prepared / "data_report.json")
+    height, width, channels = found.shape
+    mean, std = channel_statistics(found.fingerprints[(splits == "train").to_numpy()], height * width, channels)
+    manifest = Manifest(
+        source=params.source,
+        source_digest=looked.raw_source.digest,
+        class_names=looked.raw_source.class_names,
+        image_shape=found.shape,
+        counts=looked.counts,
+        mean=mean,
+        std=std,
+    )
+    manifest.save(prepared / "manifest.json")
+    return manifest, looked.report
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is known of the images before any is packed."""
+
+    raw_source: RawSource
+    found: Found
+    splits: "pd.Series[str]"
+    """Of each of the images that can be used."""
+    findings: tuple[DataFinding, ...]
+    """Errors included."""
+
+    @property
+    def counts(self) -> dict[Split, int]:
+        return {split: int((self.splits == split).sum()) for split in _SPLITS}
+
+    @property
+    def report(self) -> DataReport:
+        per_class = _counts(self.found.known["label"], self.splits, self.raw_source.class_names)
+        return DataReport(images_per_class=per_class, findings=self.findings)
+
+
+def examine(
+    params: DataParams,
+    raw: Path,
+    state: Path,
+    say: Say,
+    decode: DecodeChunks = decode_locally,
+    refuse: gate.Refuse = gate.refuse,
+) -> Examination:
+    """Decode the images, split them and look at both. `refuse` is told of files that cannot be used, some before hours
+    of decoding.
+
+    Raises:
+        DataError: raw files were altered, or `refuse` stops it.
+    """
     raw_source = RawSource.load(raw / "source.json")
     if raw_source.source != params.source:
         raise DataError(f"{raw} holds {raw_source.source}, data.source names {params.source}: run `dvc repro fetch`.")
     verify_raw(raw_source, raw)
     source, class_names = source_of(params.source, params.group), raw_source.class_names
     if isinstance(source, FilesSource):
-        found = decoded_files(source, params, raw, state, decode, say)
+        found = decoded_files(source, params, raw, state, decode, say, refuse)
     else:
         found = published(raw, raw_source, params.seed)
     labels = found.known["label"].to_numpy(np.int64)
     near, alike = taken_for_copies(_near(found), labels)
-    splits = _splits(found, near, params, class_names)
+    splits, too_small = _splits(found, near, params, class_names)
     alike_classes = tuple(class_names[label] for label in alike)
-    findings = gate.check(_examined(found, near, alike_classes, splits, class_names), params)
-    _write(prepared, found, splits, findings)
-
-    report = DataReport(images_per_class=_counts(found.known["label"], splits, class_names), findings=findings)
-    report.save(prepared / "data_report.json")
-    height, width, channels = found.shape
-    mean, std = channel_statistics(found.fingerprints[(splits == "train").to_numpy()], height * width, channels)
-    manifest = Manifest(
-        source=params.source,
-        source_digest=raw_source.digest,
-        class_names=class_names,
-        image_shape=found.shape,
-        counts={split: int((splits == split).sum()) for split in _SPLITS},
-        mean=mean,
-        std=std,
-    )
-    manifest.save(prepared / "manifest.json")
-    return manifest, report
+    examined = _examined(found, near, alike_classes, splits, raw_source, too_small)
+    return Examination(raw_source, found, splits, gate.check(examined, params))
 
 
 def _near(found: Found) -> Pairs:
@@ -82,9 +125,12 @@ def _near(found: Found) -> Pairs:
     return np.sort(first[pairs], axis=1)
 
 
-def _splits(found: Found, near: Pairs, params: DataParams, class_names: tuple[str, ...]) -> "pd.Series[str]":
+def _splits(
+    found: Found, near: Pairs, params: DataParams, class_names: tuple[str, ...]
+) -> tuple["pd.Series[str]", dict[str, dict[str, int]]]:
     """Of each image: as given; what is not given is chosen by rank. Copies, images that look alike and groups of files
-    stay together."""
+    stay together. And the classes that cannot be split: key of params.yaml -> class -> units."""
+    too_small: dict[str, dict[str, int]] = {}
     splits = found.known["split"].replace("", "train")
     units = np.arange(len(splits))
     if not found.is_published:
@@ -94,14 +140,26 @@ def _splits(found: Found, near: Pairs, params: DataParams, class_names: tuple[st
             among = np.flatnonzero(splits == "train")
             labels = found.known["label"].to_numpy(np.int64)[among]
             of_them = _numbered(units[among])
-            chosen = stratified_choice(labels, share, found.ranks[among], class_names, f"data.{split}", of_them)
-            splits.iloc[among[chosen]] = split
-    return splits
+            per_class = zip(class_names, units_per_class(labels, of_them, len(class_names)).tolist(), strict=True)
+            said_before = {name for classes in too_small.values() for name in classes} | _without_a_file(
+                found, class_names
+            )
+            few = {name: count for name, count in per_class if count < 2 and name not in said_before}
+            too_small |= {f"data.{split} ({share})": few} if few else {}
+            splits.iloc[among[stratified_choice(labels, share, found.ranks[among], of_them)]] = split
+    return splits, too_small
 
 
 def _examined(
-    found: Found, near: Pairs, alike_classes: tuple[str, ...], splits: "pd.Series[str]", class_names: tuple[str, ...]
+    found: Found,
+    near: Pairs,
+    alike_classes: tuple[str, ...],
+    splits: "pd.Series[str]",
+    raw_source: RawSource,
+    too_small: Mapping[str, Mapping[str, int]],
 ) -> Examined:
+    class_names = raw_source.class_names
+    absent = _without_a_file(found, class_names)
     height, width, channels = found.shape
     mean_NC, deviation = means_and_deviation(found.fingerprints, height * width, channels)
     images = found.known.drop(columns=["split", "label"]).assign(
@@ -115,7 +173,24 @@ def _examined(
         colourfulness=np.ptp(mean_NC, axis=1),
     )
     has_splits = bool((found.known["split"] != "").any())
-    return Examined(found.files, images, near, alike_classes, class_names, has_splits, found.is_published)
+    return Examined(
+        found.files,
+        images,
+        near,
+        alike_classes,
+        tuple(name for name in class_names if name not in absent),
+        has_splits,
+        found.is_published,
+        empty_folders=raw_source.empty_folders,
+        too_small=too_small,
+    )
+
+
+def _without_a_file(found: Found, class_names: tuple[str, ...]) -> set[str]:
+    """Classes that `fetch` refuses, and of which nothing is left to say."""
+    if found.is_published:
+        return set()
+    return set(class_names) - {class_names[label] for label in found.files["label"].unique()}
 
 
 def _numbered(values: NDArray[np.generic]) -> NDArray[np.int64]:

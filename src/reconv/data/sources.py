@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reconv.artifacts import RawSource
+from reconv.data import gate
 from reconv.data.files import LISTED, FilesSource, Kind
 from reconv.data.idx import IdxSource
 from reconv.data.remote import is_url, refuse_unusable
@@ -82,8 +83,9 @@ def source_of(spec: str, group: str | None, state: Path = STATE) -> PublishedSou
     return SOURCES[spec]
 
 
-def fetch(spec: str, group: str | None, raw: Path, say: Say) -> RawSource:
-    """Make data/raw hold the images that `spec` names; what is there already and intact is kept.
+def fetch(spec: str, group: str | None, raw: Path, say: Say, refuse: gate.Refuse = gate.refuse) -> RawSource:
+    """Make data/raw hold the images that `spec` names; what is there already and intact is kept. `refuse` is told of
+    classes without an image.
 
     Raises:
         DataError: data/raw was altered, or the images cannot be had.
@@ -91,9 +93,11 @@ def fetch(spec: str, group: str | None, raw: Path, say: Say) -> RawSource:
     source = source_of(spec, group)
     index = raw / "source.json"
     if isinstance(source, FilesSource):
-        class_names, table = source.list_files()
-        say(f"{len(table):,} images of {len(class_names)} classes in {source.location}")
-        return _write(spec, raw, class_names, {LISTED: table})
+        listing, table = source.list_files(refuse)
+        say(f"{len(table):,} images of {len(listing.class_names)} classes in {source.location}")
+        if listing.empty_folders:
+            say(gate.in_words(gate.without_files(listing.empty_folders)))
+        return _write(spec, raw, listing.class_names, {LISTED: table}, listing.empty_folders)
     if index.exists():
         present = RawSource.load(index)
         if present.source == spec:
@@ -105,7 +109,11 @@ def fetch(spec: str, group: str | None, raw: Path, say: Say) -> RawSource:
 
 
 def _write(
-    spec: str, raw: Path, class_names: tuple[str, ...], files: Mapping[str, NDArray[np.generic] | pd.DataFrame]
+    spec: str,
+    raw: Path,
+    class_names: tuple[str, ...],
+    files: Mapping[str, NDArray[np.generic] | pd.DataFrame],
+    empty_folders: tuple[str, ...] = (),
 ) -> RawSource:
     """The files, and last the index of them; what lies there from before goes."""
     (raw / "source.json").unlink(missing_ok=True)
@@ -121,6 +129,7 @@ def _write(
         source=spec,
         class_names=class_names,
         files={name: sha256_of_file(raw / name) for name in sorted(files)},
+        empty_folders=empty_folders,
     )
     fetched.save(raw / "source.json")
     return fetched

@@ -9,8 +9,6 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.errors import DataError
-
 Labels = NDArray[np.int64]
 Units = NDArray[np.int64]
 Ranks = NDArray[np.uint64]
@@ -53,14 +51,16 @@ def ranks_by_content(sums: NDArray[np.bytes_], seed: int) -> Ranks:
     return np.frombuffer(digests, "<u8")
 
 
-def stratified_choice(
-    labels: Labels, share: float, ranks: Ranks, class_names: tuple[str, ...], key: str, units: Units | None = None
-) -> NDArray[np.bool_]:
-    """A mask (N,) that chooses `share` of each class, those of the lowest ranks, at least one unit and never all. A
-    unit has the lowest rank of its images and counts as of the class of its first; without `units` each image is one.
+def units_per_class(labels: Labels, units: Units, num_classes: int) -> NDArray[np.int64]:
+    """(K,): units that count as of each class, by their first image. With fewer than two it cannot be split."""
+    _, first = np.unique(units, return_index=True)
+    return np.bincount(labels[first], minlength=num_classes).astype(np.int64)
 
-    Raises:
-        DataError: a class has fewer than two units.
+
+def stratified_choice(labels: Labels, share: float, ranks: Ranks, units: Units | None = None) -> NDArray[np.bool_]:
+    """A mask (N,) that chooses `share` of each class, those of the lowest ranks, at least one unit and never all: none
+    of a class of one unit. A unit has the lowest rank of its images and counts as of the class of its first; without
+    `units` each image is one.
     """
     units = np.arange(len(labels)) if units is None else units
     _, first = np.unique(units, return_index=True)
@@ -68,14 +68,10 @@ def stratified_choice(
     lowest = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(lowest, units, ranks)
     chosen = np.zeros(len(sizes), bool)
-    for label, class_name in enumerate(class_names):
+    for label in range(int(labels.max(initial=-1)) + 1):
         members = np.flatnonzero(labels[first] == label)
         if len(members) < 2:
-            what = "images" if len(sizes) == len(labels) else "images (or groups of images that stay together)"
-            raise DataError(
-                f'class "{class_name}" has {len(members)} {what} left, must have at least 2 to be split by {key} '
-                f"({share}): add images or remove the class."
-            )
+            continue
         ordered = members[np.argsort(lowest[members], kind="stable")]
         wanted = max(1, round(share * int(sizes[ordered].sum())))
         enough = int(np.searchsorted(sizes[ordered].cumsum(), wanted)) + 1

@@ -38,6 +38,9 @@ class Storage(Protocol):
             DataError: it cannot be read, or holds something that leads out of it.
         """
 
+    def folders(self) -> list[str]:
+        """Of the first two levels, hidden ones left out; none where only files are known."""
+
     def read(self, name: str) -> bytes:
         """The content of a file.
 
@@ -70,6 +73,10 @@ class FolderStorage:
     def names(self) -> list[str]:
         return sorted(self._files(self.root))
 
+    def folders(self) -> list[str]:
+        top = self._folders(self.root)
+        return sorted(shown(folder.relative_to(self.root)) for one in top for folder in (one, *self._folders(one)))
+
     def read(self, name: str) -> bytes:
         path = self.root / on_disk(name)
         try:
@@ -92,6 +99,12 @@ class FolderStorage:
             return stamp_of(self.root / on_disk(name))
         except (OSError, ValueError):
             return ""
+
+    @staticmethod
+    def _folders(folder: Path) -> list[Path]:
+        with suppress(OSError), os.scandir(folder) as entries:  # `names` says what cannot be read
+            return [Path(one) for one in entries if one.is_dir(follow_symlinks=False) and one.name[0] != "."]
+        return []
 
     def _leads_out(self, path: Path) -> bool:
         """What is no link is where its folder is, and that is looked up once."""

@@ -105,10 +105,3 @@ def _suspects(data: PreparedData, validation_SNK: list[Logits], test_SNK: list[L
 def _table(seed: int, test: Split, logits_NK: Logits) -> pd.DataFrame:
     columns = {f"logit_{k}": logits_NK[:, k] for k in range(logits_NK.shape[1])}
     return pd.DataFrame({"seed": seed, "image": np.arange(len(test)), "label": test.labels, **columns})
-
-
-def confusion_rows(predictions: pd.DataFrame, class_names: tuple[str, ...]) -> pd.DataFrame:
-    """actual and predicted class name of every prediction, as `dvc plots` wants it."""
-    logits = predictions.filter(like="logit_").to_numpy()
-    names = np.array(class_names)
-    return pd.DataFrame({"actual": names[predictions["label"]], "predicted": names[logits.argmax(axis=1)]})

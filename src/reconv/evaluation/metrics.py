@@ -4,6 +4,7 @@ S seeds, N images, K classes.
 """
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
@@ -44,3 +45,10 @@ def accuracy_per_class(
         for label, name in enumerate(class_names)
         if (labels_N == label).any()
     }
+
+
+def confusion_rows(predictions: pd.DataFrame, class_names: tuple[str, ...]) -> pd.DataFrame:
+    """actual and predicted class name of every prediction."""
+    logits = predictions.filter(like="logit_").to_numpy()
+    names = np.array(class_names)
+    return pd.DataFrame({"actual": names[predictions["label"]], "predicted": names[logits.argmax(axis=1)]})

@@ -26,6 +26,7 @@ from reconv.places import STATE
 from reconv.prediction.inputs import Inputs, open_inputs
 from reconv.prediction.workers import Answers, answering
 from reconv.serving.bundle import MODEL, identity, read_served
+from reconv.untrusted import as_cell
 
 _FORMATS = (".parquet", ".csv")
 _GROUP_CHUNKS = 32
@@ -152,8 +153,16 @@ def _write(out: Path, parts: Path, num_chunks: int, summary: _Summary) -> None:
         while group := list(islice(chunks, _GROUP_CHUNKS)):
             table = pa.concat_tables(pyarrow.parquet.read_table(_part(parts, chunk)) for chunk in group)
             writer = writer or opened.enter_context(_writer(out.suffix, temporary, table.schema))
-            writer.write_table(table)
+            writer.write_table(_without_formulas(table) if out.suffix == ".csv" else table)
             summary.add(table)
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    for at, field in enumerate(table.schema):
+        if field.type == pa.string():
+            cells = [None if text is None else as_cell(text) for text in table[at].to_pylist()]
+            table = table.set_column(at, field, pa.array(cells, pa.string()))
+    return table
 
 
 def _writer(suffix: str, path: Path, schema: pa.Schema) -> "pyarrow.parquet.ParquetWriter | pyarrow.csv.CSVWriter":

@@ -16,6 +16,7 @@ from reconv.errors import RegistryError
 from reconv.files import sha256_of_file
 from reconv.places import STATE
 from reconv.serving.bundle import WEIGHTS
+from reconv.untrusted import without_links
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -198,7 +199,7 @@ class Registry:
         return before, after
 
     def describe(self, version: Version, text: str) -> None:
-        self._client.update_model_version(self.name, str(version.number), text[:_MOST_CHARACTERS])
+        self._client.update_model_version(self.name, str(version.number), without_links(text)[:_MOST_CHARACTERS])
 
     def tag(self, version: Version, key: str, value: str) -> None:
         self._client.set_model_version_tag(self.name, str(version.number), key, value)

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reconv.artifacts import Verdict
+from reconv.untrusted import as_label
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
 COLOURS = {"cnn": "#0072B2", "feedforward": "#D55E00"}
@@ -43,7 +44,7 @@ def class_differences(verdict: Verdict) -> go.Figure:
     figure = go.Figure(
         go.Scatter(
             x=[one.difference * 100 for one in classes],
-            y=[one.name for one in classes],
+            y=[as_label(one.name) for one in classes],
             mode="markers",
             error_x={
                 "type": "data",
@@ -143,13 +144,14 @@ def search_trials(trials: dict[str, pd.DataFrame]) -> go.Figure:
 def confusion_matrices(confusion: dict[str, pd.DataFrame], class_names: tuple[str, ...]) -> go.Figure:
     """Share of each actual class that is predicted as each class, over all seeds."""
     figure = make_subplots(rows=1, cols=len(confusion), subplot_titles=list(confusion), horizontal_spacing=0.16)
+    labels = [as_label(name) for name in class_names]
     for column, table in enumerate(confusion.values(), start=1):
         counts = pd.crosstab(table["actual"], table["predicted"]).reindex(
             index=class_names, columns=class_names, fill_value=0
         )
         shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
         figure.add_heatmap(
-            z=shares.to_numpy(), x=list(class_names), y=list(class_names), colorscale="Cividis", zmin=0, zmax=1,
+            z=shares.to_numpy(), x=labels, y=labels, colorscale="Cividis", zmin=0, zmax=1,
             showscale=column == 1, colorbar={"tickformat": ".0%", "title": "share"},
             hovertemplate="%{y} predicted as %{x}: %{z:.1%}<extra></extra>", row=1, col=column,
         )  # fmt: skip

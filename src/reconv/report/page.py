@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from reconv.artifacts import DataReport, Explanation, Manifest, Metrics, Study, TrainingCost, Verdict
+from reconv.evaluation.metrics import confusion_rows
 from reconv.files import read_arrays
 from reconv.params import ReportParams
 from reconv.places import EXPLAIN, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
@@ -27,6 +28,7 @@ from reconv.report.figures import (
     search_trials,
 )
 from reconv.report.galleries import galleries, of_findings
+from reconv.untrusted import printable_lines
 
 _TEMPLATES = Path(__file__).parent
 
@@ -57,34 +59,35 @@ class Contents:
 
 def collect(verdict: Verdict, models: tuple[str, ...], commit: str) -> Contents:
     """Read the tables that the earlier stages wrote."""
+    manifest = Manifest.load(PREPARED / "manifest.json")
+    predictions = {model: pd.read_parquet(evaluate_dir(model) / "predictions.parquet") for model in models}
     return Contents(
         verdict=verdict,
         metrics={model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models},
         curves={model: pd.read_csv(train_dir(model) / "curves.csv") for model in models},
         trials={model: pd.read_csv(search_dir(model) / "trials.csv") for model in models},
-        confusion={model: read_confusion(evaluate_dir(model) / "confusion.csv") for model in models},
+        confusion={model: confusion_rows(table, manifest.class_names) for model, table in predictions.items()},
         calibration={model: pd.read_csv(evaluate_dir(model) / "calibration.csv") for model in models},
         costs={model: TrainingCost.load(train_dir(model) / "cost.json") for model in models},
         study=Study.load(STUDY / "study.json"),
         explanation=Explanation.load(EXPLAIN / "explanation.json"),
         pictures=read_arrays(EXPLAIN / "pictures.npz"),
         study_tables={path.stem: pd.read_csv(path) for path in sorted(STUDY.glob("*.csv"))},
-        manifest=Manifest.load(PREPARED / "manifest.json"),
+        manifest=manifest,
         data_report=DataReport.load(PREPARED / "data_report.json"),
         data_pictures=read_arrays(PREPARED / "findings.npz"),
         commit=commit,
     )
 
 
-def read_confusion(path: Path) -> pd.DataFrame:
-    """Class names stay text, also those that look like a number or a missing value."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
-
-
 def render(contents: Contents, params: ReportParams) -> str:
     """The page as self-contained HTML; it asks no other place for anything."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_visible,
     )
     figures = {
         "difference": difference_interval(contents.verdict),
@@ -112,6 +115,11 @@ def render(contents: Contents, params: ReportParams) -> str:
         p_value=_p_value,
         as_percent=_as_percent,
     )
+
+
+def _visible(value: Any) -> Any:
+    """Names without what would turn the direction of writing; Markup is ours."""
+    return printable_lines(value) if type(value) is str else value
 
 
 def _p_value(value: float) -> str:

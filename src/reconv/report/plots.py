@@ -8,11 +8,13 @@ from reconv.files import write_bytes, write_csv
 from reconv.report.galleries import galleries
 from reconv.report.page import Contents
 from reconv.report.pictures import as_png
+from reconv.untrusted import as_plotted
 
 
 def write_plots(contents: Contents, out: Path) -> list[Path]:
     """classes.csv and in pictures/ a PNG file per gallery; returns the pictures."""
-    classes = pd.DataFrame([{"class": one.name, "points": one.difference * 100} for one in contents.verdict.classes])
+    rows = [{"class": as_plotted(one.name), "points": one.difference * 100} for one in contents.verdict.classes]
+    classes = pd.DataFrame(rows)
     write_csv(out / "classes.csv", classes)
     found = galleries(contents.explanation, contents.pictures)
     pictures = {out / "pictures" / f"{name}.png": gallery for name, gallery in found.items()}

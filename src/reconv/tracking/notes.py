@@ -8,6 +8,7 @@ from reconv.params import Params
 from reconv.tracking.opening import experiment_of
 from reconv.tracking.record import NOTE
 from reconv.tracking.server import client_of, tracking_uri, unavailable
+from reconv.untrusted import without_links
 
 
 def note_run(
@@ -18,7 +19,7 @@ def note_run(
     Raises:
         UnavailableError: MLflow cannot be reached.
     """
-    kept = {key: masked(value) for key, value in {**tags, NOTE: description}.items()}
+    kept = {key: masked(value) for key, value in {**tags, NOTE: without_links(description)}.items()}
     client, uri = client_of(params.resources), tracking_uri(params.resources)
     try:
         experiment_id = experiment_of(client, uri, params)

@@ -20,6 +20,7 @@ from reconv.tracking.courier import Courier
 from reconv.tracking.delivery import MAX_METRICS, MAX_PARAMS
 from reconv.tracking.journal import Line
 from reconv.training.observer import History
+from reconv.untrusted import without_links
 
 NOTE = "mlflow.note.content"
 _MAX_CHARACTERS = 5000
@@ -69,7 +70,7 @@ class Record:
             self._log(tags=some)
 
     def describe(self, markdown: str) -> None:
-        self.set_tags({NOTE: markdown})
+        self.set_tags({NOTE: without_links(markdown)})
 
     @never_stops_training
     def log_file(self, path: Path, folder: str | None = None) -> None:

@@ -35,7 +35,19 @@ def test_of_many_small_classes_some_are_named(data: DataParams) -> None:
 def test_classes_that_differ_in_case_alone_are_said(data: DataParams) -> None:
     what = examined(**{"class": {row: ("Cat", "cat")[row % 2] for row in range(120)}})
 
-    assert list(found(dataclasses.replace(what, class_names=("Cat", "cat")), data)) == ["alike classes"]
+    findings = found(dataclasses.replace(what, class_names=("Cat", "cat")), data)
+
+    assert list(findings) == ["alike classes"]
+    assert findings["alike classes"].text == (
+        'The classes "Cat" and "cat" differ only in case: Windows and macOS take them for one folder.'
+    )
+
+
+def test_classes_that_cannot_be_split_are_named_all_at_once(data: DataParams) -> None:
+    what = dataclasses.replace(examined(), too_small={"data.test (0.2)": {"cat": 1, "\x1bdog": 0}})
+
+    with pytest.raises(DataError, match=r'(?s)2 classes too small.*class "cat" has 1 left\n.*"\\x1bdog" has 0 left'):
+        found(what, data)
 
 
 def test_classes_whose_images_look_alike_by_nature_are_said(data: DataParams) -> None:

@@ -1,8 +1,7 @@
 import pytest
 from examining import examined, found
 
-from reconv.data.gate import in_words, refuse_unusable
-from reconv.data.gate.examined import printable
+from reconv.data.gate import in_words, refuse, unusable
 from reconv.errors import DataError
 from reconv.params import DataParams
 
@@ -33,13 +32,13 @@ def test_too_many_unusable_files_stop_it(data: DataParams) -> None:
     with pytest.raises(
         DataError, match=r"7 of 127 files .* 5\.5%; data\.max_bad_share allows 5\.0%.*\n.*bad0\.png has"
     ):
-        refuse_unusable(files, data)
-    refuse_unusable(files, data.model_copy(update={"max_bad_share": 0.06}))
+        refuse(unusable(files, data))
+    refuse(unusable(files, data.model_copy(update={"max_bad_share": 0.06})))
 
 
 def test_one_unusable_file_stops_who_wants_that(data: DataParams) -> None:
     with pytest.raises(DataError, match=r"1 of 121 files .*: repair .* or set data\.on_bad_image: quarantine"):
-        refuse_unusable(examined(problems=empty(1)).files, data.model_copy(update={"on_bad_image": "fail"}))
+        refuse(unusable(examined(problems=empty(1)).files, data.model_copy(update={"on_bad_image": "fail"})))
 
 
 def test_all_errors_are_told_at_once(data: DataParams) -> None:
@@ -55,11 +54,3 @@ def test_a_long_list_is_cut_in_the_report_and_on_the_terminal(data: DataParams) 
     assert (finding.count, len(finding.files)) == (80, 50)
     assert in_words(finding).count("\n  - ") == 6
     assert in_words(finding).endswith("\n  - and 75 more")
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [("a\nb.png", "a\\nb.png"), ("\x1b[31mred.png", "\\x1b[31mred.png"), ("grün 🙂.png", "grün 🙂.png")],
-)
-def test_names_cannot_write_to_the_terminal(name: str, shown: str) -> None:
-    assert printable(name) == shown

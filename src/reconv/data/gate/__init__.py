@@ -1,39 +1,41 @@
 """What a user should know of the images before hours are spent on them. Called by packing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
 from reconv.artifacts import DataFinding, Severity
-from reconv.data.gate.classes import class_findings
+from reconv.data.gate.classes import class_findings, without_files
 from reconv.data.gate.copies import copy_findings
 from reconv.data.gate.examined import Examined, finding
 from reconv.data.gate.outliers import outlier_findings
 from reconv.errors import DataError
 from reconv.params import DataParams
 
+__all__ = ["Refuse", "check", "in_words", "refuse", "unusable", "without_files"]
 _MAX_PRINTED = 5
+Refuse = Callable[[Sequence[DataFinding]], None]
+"""What is done with findings as soon as they are known: a run stops if one is an error, `reconv inspect` collects."""
 
 
 def check(examined: Examined, params: DataParams) -> tuple[DataFinding, ...]:
-    """What is wrong with the files, the images and their split.
-
-    Raises:
-        DataError: something that may not be; it names what, every such thing at once.
-    """
-    findings = [
-        *_unusable(examined.files, params),
-        *copy_findings(examined, params.allow_leakage),
-        *class_findings(examined),
-        *outlier_findings(examined, params.image_size),
-    ]
-    _refuse(findings)
+    """Return what is wrong with the files, the images, the classes and their split, errors included."""
+    findings = [*unusable(examined.files, params)]
+    if len(examined.images):
+        findings += [*copy_findings(examined, params.allow_leakage), *class_findings(examined)]
+        findings += outlier_findings(examined, params.image_size)
     return tuple(findings)
 
 
-def refuse_unusable(files: pd.DataFrame, params: DataParams) -> None:
-    """Raises DataError if more files have a problem than data.on_bad_image and data.max_bad_share allow."""
-    _refuse(list(_unusable(files, params)))
+def refuse(findings: Sequence[DataFinding]) -> None:
+    """Raise DataError if one of them is an error; the message names all that are."""
+    if errors := [one for one in findings if one.severity == "error"]:
+        raise DataError("\n".join(in_words(one) for one in errors))
+
+
+def unusable(files: pd.DataFrame, params: DataParams) -> tuple[DataFinding, ...]:
+    """Return the files that have a problem: an error if data.on_bad_image and data.max_bad_share do not allow them."""
+    return tuple(_unusable(files, params))
 
 
 def in_words(found: DataFinding) -> str:
@@ -41,12 +43,6 @@ def in_words(found: DataFinding) -> str:
     shown = "".join(f"\n  - {name}" for name in found.files[:_MAX_PRINTED])
     more = found.count - min(len(found.files), _MAX_PRINTED)
     return f"{found.text}{shown}" + (f"\n  - and {more:,} more" if found.files and more else "")
-
-
-def _refuse(findings: list[DataFinding]) -> None:
-    errors = [one for one in findings if one.severity == "error"]
-    if errors:
-        raise DataError("\n".join(in_words(one) for one in errors))
 
 
 def _unusable(files: pd.DataFrame, params: DataParams) -> Iterator[DataFinding]:

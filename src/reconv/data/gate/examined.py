@@ -1,13 +1,14 @@
 """What the gate looks at, and the form of what it finds."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import pandas as pd
 
 from reconv.artifacts import DataFinding, DataPicture, Severity
 from reconv.data.near import Pairs
+from reconv.untrusted import printable
 
 _MAX_NAMED, _MAX_PICTURED = 50, 12
 
@@ -29,6 +30,10 @@ class Examined:
     """The source came with splits of its own."""
     is_published: bool
     """A published set is what it is: nothing about it stops."""
+    empty_folders: tuple[str, ...] = ()
+    """Where classes lie, without a file: they are not in `class_names`."""
+    too_small: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """data.test or data.validation -> class that it cannot split -> images (or groups of them) that it has."""
 
 
 def finding(
@@ -36,7 +41,7 @@ def finding(
 ) -> DataFinding:
     """About those images or files, in this order, each with what there is to say of it."""
     paths, said = rows["path"].iloc[:_MAX_NAMED], [*islice(notes, _MAX_NAMED)]
-    names = [f"{printable(path)} {note}".rstrip() for path, note in zip(paths, said or [""] * len(paths), strict=True)]
+    names = [printable(f"{path} {note}").rstrip() for path, note in zip(paths, said or [""] * len(paths), strict=True)]
     pictured = rows[:_MAX_PICTURED] if is_pictured and "index" in rows else rows[:0]
     places = zip(names, pictured.get("split", ()), pictured.get("index", ()), strict=False)
     return DataFinding(
@@ -49,16 +54,17 @@ def finding(
     )
 
 
-def remark(kind: str, severity: Severity, text: str) -> DataFinding:
-    """About no image in particular."""
-    return DataFinding(kind=kind, severity=severity, count=0, text=text, files=(), pictures=())
+def remark(kind: str, severity: Severity, text: str, about: Sequence[str] = ()) -> DataFinding:
+    """About no image in particular; `about` are names of classes or folders, each with what there is to say of it."""
+    named = tuple(printable(name) for name in about[:_MAX_NAMED])
+    return DataFinding(kind=kind, severity=severity, count=len(about), text=text, files=named, pictures=())
 
 
-def printable(name: str) -> str:
-    """A file's name on one line of any terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+def quoted(name: str) -> str:
+    """A class's name in a sentence."""
+    return f'"{printable(name)}"'
 
 
-def counted(number: int, what: str = "image") -> str:
-    """With the plural where it is due."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def counted(number: int, what: str = "image", several: str = "") -> str:
+    """With the plural where it is due; `several` is what has another one than an s."""
+    return f"{number:,} {what if number == 1 else several or what + 's'}"
