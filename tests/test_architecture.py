@@ -24,13 +24,14 @@ BASE = {"errors", "domains", "params", "artifacts", "files", "places", "resuming
 # Part of the package (a folder or a module) -> the parts, or single modules of them, that it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "interruption": set(),
     "domains": set(),
     "params": {"errors", "domains"},
     "files": {"errors"},
     "artifacts": {"errors", "files"},
     "places": set(),
     "resuming": {"files", "places"},
-    "running": {"errors", "places"},
+    "running": {"errors", "interruption", "places"},
     "dead_locks": set(),
     "console": {"places", "training.observer"},
     "training_logs": {"files", "places", "training.observer"},
@@ -71,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         "doctor",
         "exporting",
         "inspection",
+        "interruption",
         "prediction",
         "registry",
         "reproducing",
@@ -78,7 +80,16 @@ ALLOWED: dict[str, set[str]] = {
         "tracking",
     },
     "stage": BASE
-    | {"console", "running", "tracking", "training.cluster", "training.head", "training.observer", "training_logs"},
+    | {
+        "console",
+        "interruption",
+        "running",
+        "tracking",
+        "training.cluster",
+        "training.head",
+        "training.observer",
+        "training_logs",
+    },
 }
 # Library -> the only parts that import it.
 OWNERS: dict[str, set[str]] = {
@@ -97,6 +108,7 @@ HEAVY = {"ray", "mlflow", "dvc"}
 # (their formats are checked when they are read), what a person or MLflow sees, and where a training runs.
 PLUMBING = {
     "errors",
+    "interruption",
     "domains",
     "params",
     "artifacts",

@@ -16,6 +16,7 @@ from typing import TextIO
 import psutil
 
 from reconv.errors import BusyError
+from reconv.interruption import raise_once
 from reconv.places import LOCKS
 
 _LOOK_SECONDS = 1.0
@@ -66,7 +67,7 @@ def end_with_dvc(say: Callable[[str], None]) -> None:
     thread."""
     dvc = _dvc()
     if dvc is not None:
-        signal.signal(_SIGNAL, signal.default_int_handler)
+        signal.signal(_SIGNAL, raise_once)
         Thread(target=_interrupt_after, args=(dvc, say), name="end with dvc", daemon=True).start()
 
 
