@@ -62,6 +62,19 @@ def _lock(file: TextIO, name: str, say: Callable[[str], None], wait_seconds: flo
             time.sleep(0.1)
 
 
+def running_stage() -> str | None:
+    """Name a stage that another process runs in this folder; None if there is none."""
+    for path in sorted(LOCKS.glob("*")):
+        if path.name == "retrain":  # the caller's own
+            continue
+        with path.open("r", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"{path.name} ({file.read()})"
+    return None
+
+
 def end_with_dvc(say: Callable[[str], None]) -> None:
     """Interrupt this process as Ctrl-C does when the `dvc` that started it is gone; nothing if none did. For the main
     thread."""
