@@ -123,6 +123,7 @@ PLUMBING = {
     "tracking.courier",
     "tracking.delivery",
     "tracking.journal",
+    "tracking.local_store",
     "tracking.machine",
     "tracking.opening",
     "tracking.server",

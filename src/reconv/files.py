@@ -65,7 +65,7 @@ def atomic(path: AnyPath) -> Iterator[Path]:
         yield temporary
         put(temporary, path)
     except OSError as error:  # of the temporary name, or of none where a disk is full
-        if error.errno in _REMEDIES and error.filename in (None, temporary, str(temporary)):
+        if error.errno in _REMEDIES and temporary.name in str(error.filename or temporary):
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     finally:
