@@ -7,20 +7,20 @@ one failed.
 import sys
 
 from reconv.console import Console
-from reconv.errors import ReconvError
+from reconv.errors import BusyError, ReconvError
 from reconv.submission.submit import Submission
 
-_INTERRUPTED = 130
+_BUSY, _INTERRUPTED = 75, 130
 
 
 def main() -> int:
-    """Exit code: 0 if the job succeeded and all of it is here."""
+    """Return the exit code: 0 if the job succeeded and all of it is here, 75 if `dvc` is running here: try again."""
     console = Console("submit", None, sys.stdout)
     try:
         return 0 if Submission(sys.argv[1:], console.say, console.print).run() else 1
     except ReconvError as error:
         console.say(f"stopped: {error}")
-        return 1
+        return _BUSY if isinstance(error, BusyError) else 1
     except KeyboardInterrupt:
         console.say("interrupted. A job that was sent goes on; the same command joins it again.")
         return _INTERRUPTED

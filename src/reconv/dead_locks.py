@@ -1,4 +1,4 @@
-"""What a killed `dvc` leaves locked. Called before a schedule or a person starts the next one.
+"""DVC's locks in this folder: who holds them, and what a killed `dvc` left. Called before the next one is started.
 
 DVC itself forgets a lock whose process id is gone. It waits for ever where that id is taken again, which is the rule in
 containers, whose ids begin anew with each of them, or where nobody has collected the dead process yet.
@@ -11,10 +11,14 @@ from typing import Any
 
 import psutil
 
+from reconv.errors import BusyError
 from reconv.files import lock_within
 
 _WAIT_SECONDS = 20.0
+_BUSY_WORDS = ("is busy, it is being blocked by", "Unable to acquire lock")
+"""Of DVC's two messages about its locks."""
 _TEMPORARY = Path(".dvc/tmp")
+_REPOSITORY = _TEMPORARY / "lock"
 _LOCKS, _GUARD = _TEMPORARY / "rwlock", _TEMPORARY / "rwlock.lock"
 """As dvc.rwlock keeps them, {"write": {path: holder}, "read": {path: [holder, …]}}, and the lock of that file."""
 
@@ -39,6 +43,43 @@ def forget_the_dead() -> None:
         }
         if kept != locks:
             _LOCKS.write_text(json.dumps(kept))
+
+
+def check_not_busy() -> None:
+    """Raise BusyError if a living `dvc` of this machine runs a stage in this folder."""
+    if not _LOCKS.exists():
+        return
+    try:
+        locks = json.loads(_LOCKS.read_text())
+    except ValueError:
+        return  # being written, or torn
+    holders = [*locks.get("write", {}).values(), *(one for some in locks.get("read", {}).values() for one in some)]
+    alive = {(holder["pid"], holder["cmd"]) for holder in holders if _is_dvc(holder)}
+    if alive:
+        raise busy(", ".join(f"`{Path(command).name}` (process {pid})" for pid, command in sorted(alive)))
+
+
+def check_why(error: str = "") -> None:
+    """Raise BusyError if a `dvc` that just failed, with `error` if that is known, failed because of another one."""
+    check_not_busy()
+    # The repository's own lock is free while a stage's command runs, and held while its outputs are hashed.
+    if any(words in error for words in _BUSY_WORDS) or _is_locked(_REPOSITORY):
+        raise busy("another `dvc`")
+
+
+def busy(who: str) -> BusyError:
+    return BusyError(f"{who} is running in this folder: wait for it to end, then run the same command again.")
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _is_dvc(holder: dict[str, Any]) -> bool:

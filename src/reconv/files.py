@@ -30,10 +30,32 @@ if TYPE_CHECKING:
     from upath import UPath
 
 _SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C it reads dvc.lock in 6 ms instead of 46
-REFUSED_BY_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
-"""Numbers of an OSError that a user mends."""
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free space there"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Correct its permissions or choose another place"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "It must be a folder: move the file away or choose another place"),
+    errno.EISDIR: "It must be a file: move the folder away or choose another place",
+    errno.EFBIG: "Raise the limit on the size of files (`ulimit -f`)",
+    errno.ENAMETOOLONG: "Choose a shorter path",
+    errno.EIO: "Check that disk",
+}
+REFUSED_BY_DISK = tuple(_REMEDIES)
+"""Numbers of an OSError that a user can fix."""
 AnyPath = Union[Path, "UPath"]
 """In a folder of this machine, or in a store behind a URL."""
+
+
+def refusal(error: BaseException) -> str | None:
+    """Say what the system refused, where, and what to do; None if this is not an error that a user can fix."""
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return None
+    # Of a copy the second is where it was to go; a full disk there is not that of the first.
+    name = error.filename2 or error.filename
+    place = Path(os.fsdecode(name)).absolute() if name else Path.cwd()
+    if error.errno == errno.ENOTDIR:
+        place = next((parent for parent in (place, *place.parents) if parent.is_file()), place)
+    reason, remedy = os.strerror(error.errno), _REMEDIES[error.errno]
+    return f"{reason} ({place}).\n{remedy}, then run the same command again."
 
 
 @contextmanager
@@ -49,6 +71,10 @@ def atomic(path: AnyPath) -> Iterator[Path]:
     try:
         yield temporary
         put(temporary, path)
+    except OSError as error:  # of the temporary name, or of none where a disk is full
+        if error.errno in _REMEDIES and temporary.name in str(error.filename or temporary):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

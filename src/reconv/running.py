@@ -16,6 +16,7 @@ from typing import TextIO
 import psutil
 
 from reconv.errors import BusyError
+from reconv.interruption import raise_once
 from reconv.places import LOCKS
 
 _LOOK_SECONDS = 1.0
@@ -61,12 +62,25 @@ def _lock(file: TextIO, name: str, say: Callable[[str], None], wait_seconds: flo
             time.sleep(0.1)
 
 
+def running_stage() -> str | None:
+    """Name a stage that another process runs in this folder; None if there is none."""
+    for path in sorted(LOCKS.glob("*")):
+        if path.name == "retrain":  # the caller's own
+            continue
+        with path.open("r", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"{path.name} ({file.read()})"
+    return None
+
+
 def end_with_dvc(say: Callable[[str], None]) -> None:
     """Interrupt this process as Ctrl-C does when the `dvc` that started it is gone; nothing if none did. For the main
     thread."""
     dvc = parent_dvc()
     if dvc is not None:
-        signal.signal(_SIGNAL, signal.default_int_handler)
+        signal.signal(_SIGNAL, raise_once)
         Thread(target=_interrupt_after, args=(dvc, say), name="end with dvc", daemon=True).start()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import psutil
 
@@ -16,7 +16,8 @@ from reconv.console import Console, log_path, quiet_libraries
 from reconv.dvc.recorded import INPUTS
 from reconv.dvc.stage_inputs import StageInputs
 from reconv.errors import ReconvError
-from reconv.files import REFUSED_BY_DISK, AnyPath, clear_dir, write_json
+from reconv.files import AnyPath, clear_dir, refusal, write_json
+from reconv.interruption import INTERRUPTED, interruptible
 from reconv.masking import masked
 from reconv.params import Params, check_params, read_params
 from reconv.places import LOGS, run_file
@@ -30,9 +31,6 @@ from reconv.training.head import watch_head
 from reconv.training.observer import Observer, Observers
 from reconv.training.session_folder import remove_session_folders
 from reconv.training_logs import TrainingLogs
-
-_INTERRUPTED = 130
-
 
 OpenSession = Callable[[Params], AbstractContextManager[Session | None]]
 
@@ -89,56 +87,61 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
     succeeded: list[ExitStack] = []  # with what the end of the process closes
     atexit.register(_skip_teardown, succeeded)  # first registered, so that it runs after the hooks of every library
     log = f"{name}-{model}" if model else name
-    with quiet_libraries(log) as terminal:
+    with _quiet(log, name, model) as terminal:
         console = Console(name, model, terminal)
         try:
-            end_with_dvc(console.say)
-            values = read_params()
-            params = check_params(values)
-            inputs = StageInputs(f"{name}@{model}" if model else name, values)
-            check_tracking(params.resources)
-            left_open = ExitStack()
-            # In the order in which it is closed nothing is done before what may still fail: a lost cluster ends this
-            # process without a word, and the next one finds the same MLflow run and all that was kept.
-            with run_alone(log, console.say), ExitStack() as opened:
-                session = opened.enter_context(open_session(params))
-                if session is not None and session.head:
-                    watch_head(session.head, console.say)
-                with open_stage_run(params, name, model, console.say) as run:
-                    this = Stage(log, params, console, run, session, inputs)
-                    try:
-                        yield this
-                        inputs.verify()
-                    except BaseException:
-                        this.forget_mixed_state()
-                        raise
-                    used = {"run_id": run.run_id, "experiment": run.experiment, INPUTS: inputs.as_record()}
-                    write_json(run_file(name, model), used)
-                    if session is not None and session.end_with_process():
-                        left_open = opened.pop_all()
-                    opened.close()
-                for state in this.resumable_dirs:
-                    clear_dir(state)
+            with interruptible(terminal.fileno()):
+                end_with_dvc(console.say)
+                values = read_params()
+                params = check_params(values)
+                inputs = StageInputs(f"{name}@{model}" if model else name, values)
+                check_tracking(params.resources)
+                left_open = ExitStack()
+                # In the order in which it is closed nothing is done before what may still fail: a lost cluster ends
+                # this process without a word, and the next one finds the same MLflow run and all that was kept.
+                with run_alone(log, console.say), ExitStack() as opened:
+                    session = opened.enter_context(open_session(params))
+                    if session is not None and session.head:
+                        watch_head(session.head, console.say)
+                    with open_stage_run(params, name, model, console.say) as run:
+                        this = Stage(log, params, console, run, session, inputs)
+                        try:
+                            yield this
+                            inputs.verify()
+                        except BaseException:
+                            this.forget_mixed_state()
+                            raise
+                        used = {"run_id": run.run_id, "experiment": run.experiment, INPUTS: inputs.as_record()}
+                        write_json(run_file(name, model), used)
+                        if session is not None and session.end_with_process():
+                            left_open = opened.pop_all()
+                        opened.close()
+                    for state in this.resumable_dirs:
+                        clear_dir(state)
         except ReconvError as error:
             console.say(f"stopped: {error}")
             _leave(1)
         except KeyboardInterrupt:
             console.say("interrupted. Run the same command to go on; nothing that was finished is lost.")
-            _leave(_INTERRUPTED)
-        except OSError as error:
-            if error.errno not in REFUSED_BY_DISK:
+            _leave(INTERRUPTED)
+        except Exception as error:
+            if not (refused := refusal(error)):
                 _report_our_mistake(console, log)
-            # Of a copy the second is where it was to go; a full disk there is not that of the first.
-            name = error.filename2 or error.filename
-            place = Path(name).resolve() if name else Path.cwd()
-            console.say(
-                f"stopped: {os.strerror(error.errno or 0)} ({place}).\n"
-                "Free space there or correct its permissions, then run the same command to go on."
-            )
+            console.say(f"stopped: {refused}")
             _leave(1)
-        except Exception:
-            _report_our_mistake(console, log)
     succeeded.append(left_open)
+
+
+@contextmanager
+def _quiet(log: str, name: str, model: str | None) -> Iterator[TextIO]:
+    """Yield the terminal while libraries print into the stage's log; leave if there can be no log."""
+    with ExitStack() as opened:
+        try:
+            terminal = opened.enter_context(quiet_libraries(log))
+        except OSError as error:
+            Console(name, model, sys.stdout).say(f"stopped: {refusal(error) or error}")
+            _leave(1)
+        yield terminal
 
 
 def _report_our_mistake(console: Console, log: str) -> None:
@@ -162,5 +165,5 @@ def _skip_teardown(succeeded: list[ExitStack]) -> None:
         os._exit(0)
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     sys.exit(code)

@@ -15,10 +15,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from reconv.errors import ReconvError
+from reconv.errors import BusyError, ReconvError
+from reconv.interruption import INTERRUPTED, interruptible
 from reconv.untrusted import printable, printable_lines
 
-FAILED, BUSY, INTERRUPTED = 1, 75, 130
+FAILED, BUSY = 1, 75
 """Exit codes; 0 is success, 2 a command line that is not understood. 75 is EX_TEMPFAIL of sysexits.h: try again."""
 _TALKATIVE = ("mlflow", "alembic", "ray", "pytorch_lightning", "torch.onnx", "onnxscript", "onnx_ir", "httpx")
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ named = click.option("--name", help="Registered model; by default that of params
 
 
 def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
-    """What a user has to mend is one message and exit code 1; a traceback means that the mistake is ours."""
+    """Print one message for what a user can fix, and exit with its code; a traceback means a bug of ours."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -37,15 +38,23 @@ def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
         # A schedule has no virtual environment on its path, and stages are started as `python`.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         try:
-            return function(*args, **kwargs)
+            with interruptible():
+                return function(*args, **kwargs)
         except ReconvError as error:
             echo(f"reconv: {error}".replace("\n", "\n        "), err=True)
-            sys.exit(FAILED)
+            sys.exit(BUSY if isinstance(error, BusyError) else FAILED)
         except KeyboardInterrupt:
-            echo("\nreconv: interrupted. The same command goes on.", err=True)
+            echo("\nreconv: interrupted. Run the same command again to resume.", err=True)
             sys.exit(INTERRUPTED)
         except BrokenPipeError:  # `reconv models | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(FAILED)
+        except OSError as error:
+            from reconv.files import refusal
+
+            if not (refused := refusal(error)):
+                raise
+            click.echo(f"reconv: {refused}", err=True)
             sys.exit(FAILED)
 
     return guarded

@@ -1,6 +1,5 @@
 """reconv run, report, ui: the pipeline and where one looks at it."""
 
-import subprocess
 import sys
 import webbrowser
 
@@ -23,16 +22,17 @@ def run(arguments: tuple[str, ...]) -> None:
       reconv run train@cnn
       reconv run --force fetch
     """
-    from reconv.dead_locks import forget_the_dead
+    from reconv.dead_locks import check_not_busy
     from reconv.doctor import before_a_run
+    from reconv.repro import repro
 
-    forget_the_dead()
+    check_not_busy()
     problems = [check for check in before_a_run() if check.state == "problem"]
     for check in problems:
         echo(f"reconv: {check.name}: {check.text}\n        {check.remedy}", err=True)
     if problems:
         sys.exit(FAILED)
-    sys.exit(subprocess.run([sys.executable, "-m", "dvc", "repro", *arguments], check=False).returncode)
+    sys.exit(repro(arguments))
 
 
 @click.command()

@@ -6,7 +6,8 @@ stands in DVC's cache, what was begun in `.reconv`. With nothing new it is over 
 
 from collections.abc import Callable
 
-from reconv.errors import ReconvError
+from reconv.dead_locks import check_not_busy
+from reconv.errors import BusyError, ReconvError
 from reconv.params import load_params
 from reconv.retraining.record import Draft, RetrainRecord, begin
 from reconv.retraining.workspace import refresh, what_changed
@@ -23,13 +24,14 @@ def retrain(say: Say, show: Say, dry_run: bool = False, submit: bool = False) ->
     comparison on the test images. `submit` has a Ray cluster do the work, as `make submit` does; `show` gets its lines.
 
     Raises:
-        BusyError: another one is at work in this folder.
+        BusyError: another one, or `dvc repro`, is at work in this folder. Nothing is recorded.
         ReconvError: it could not go on. The record says so, and the next one goes on where it was.
     """
     with run_alone("retrain", say, wait_seconds=0):
         draft = Draft(git_commit())
         try:
             params = load_params()
+            check_not_busy()  # before the images under a running stage are fetched again
             changes = what_changed(refresh(params, lambda _: None))
             if changes is None:
                 return draft.keep("unchanged")
@@ -37,6 +39,8 @@ def retrain(say: Say, show: Say, dry_run: bool = False, submit: bool = False) ->
             from reconv.retraining.work import Work
 
             return draft.keep(Work(params, draft, say, show, dry_run, submit).run(changes))
+        except BusyError:
+            raise  # no failure: the next one does it
         except ReconvError as error:
             draft.note(reason=str(error))
             draft.keep("failed")

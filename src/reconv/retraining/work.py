@@ -16,7 +16,7 @@ from reconv.registry.registry import Version
 from reconv.retraining.cost import cost_of
 from reconv.retraining.drift import drift, new_images
 from reconv.retraining.record import Changes, Draft, Ended
-from reconv.retraining.workspace import planned, ran_since, repro
+from reconv.retraining.workspace import planned, ran_since, run
 from reconv.serving.answering import Answering
 from reconv.submission.locked import LOCK, locked_stages
 from reconv.submission.submit import Submission
@@ -57,14 +57,14 @@ class Work:
     def _make(self, target: str, changes: Changes, champion: Version | None) -> None:
         """New images are looked at before hours are spent on them, unless a cluster does the work."""
         if self._submit:
-            repro(["fetch"])
+            run(["fetch"])
             self._send(target)
         elif changes.data:
-            repro(["prepare"])
+            run(["prepare"])
         if changes.data and champion:
             self._look_for_drift(champion)
         if not self._submit:
-            repro([target])
+            run([target])
 
     def _send(self, target: str) -> None:
         """As a job whose name is another one for other images: the same schedule that fires twice joins it."""

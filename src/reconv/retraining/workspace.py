@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,10 +9,11 @@ import pandas as pd
 from reconv.artifacts import RawSource
 from reconv.data.files import LISTED
 from reconv.data.sources import Say, fetch
-from reconv.dead_locks import forget_the_dead
+from reconv.dead_locks import check_why, forget_the_dead
 from reconv.errors import ReconvError, RetrainingError
 from reconv.params import Params
 from reconv.places import RAW
+from reconv.repro import repro
 from reconv.retraining.record import Changes, DataChange
 from reconv.submission.homecoming import DVC
 from reconv.submission.locked import LOCK, locked_stages
@@ -65,6 +65,7 @@ def what_changed(data: DataChange | None) -> Changes | None:
     """None if `dvc repro` would run nothing.
 
     Raises:
+        BusyError: DVC is at work in this folder.
         RetrainingError: DVC cannot tell.
     """
     forget_the_dead()
@@ -72,6 +73,7 @@ def what_changed(data: DataChange | None) -> Changes | None:
     try:
         found = json.loads(done.stdout)
     except ValueError:
+        check_why(done.stderr)
         raise RetrainingError(f"`dvc status`: {done.stderr.strip().removeprefix('ERROR: ')}") from None
     if not found:
         return None
@@ -103,16 +105,15 @@ def planned(targets: Sequence[str]) -> list[str]:
     return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
 
 
-def repro(targets: Sequence[str]) -> list[str]:
+def run(targets: Sequence[str]) -> list[str]:
     """Run it, its lines as they come; the stages that ran.
 
     Raises:
+        BusyError: another one is running.
         RetrainingError: it failed.
     """
     before = locked_stages(LOCK)
-    sys.stdout.flush()
-    code = subprocess.run([*DVC, "repro", *targets], check=False).returncode
-    if code:
+    if code := repro(targets):
         raise RetrainingError(f"`dvc repro` ended with {code}: the lines above say why. The next run goes on.")
     return ran_since(before)
 

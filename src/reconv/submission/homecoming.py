@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from reconv.dead_locks import check_why
 from reconv.errors import SubmissionError
 from reconv.files import md5_of_file, write_bytes, write_yaml
 from reconv.submission.locked import LOCK, Output, kept_in_git, locked_outputs, locked_stages
@@ -99,5 +100,6 @@ def _dvc(*words: str, enough: str | None = None) -> str:
     """What it prints. A failure is none if it printed `enough` before."""
     done = subprocess.run([*DVC, *words], capture_output=True, text=True, check=False)
     if done.returncode and (enough is None or enough not in done.stdout):
+        check_why(done.stderr)
         raise SubmissionError(f"`dvc {' '.join(words)}`: {done.stderr.strip().removeprefix('ERROR: ')}")
     return done.stdout

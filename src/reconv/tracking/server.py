@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from reconv.errors import UnavailableError
-from reconv.files import atomic
+from reconv.files import atomic, refusal
 from reconv.masking import masked
 from reconv.params import ResourcesParams
+from reconv.tracking.local_store import SQLITE as _SQLITE
+from reconv.tracking.local_store import check_local_store
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _CONNECT_SECONDS = 10
-_SQLITE = "sqlite:///"
 _MEMORY = Path("/dev/shm")
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
@@ -40,16 +41,17 @@ def is_there(resources: ResourcesParams) -> bool:
     return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).exists()
 
 
-def check_tracking(resources: ResourcesParams) -> None:
+def check_tracking(resources: ResourcesParams, writes: bool = True) -> None:
     """A server that does not answer is known here within seconds; MLflow's client would retry for minutes.
 
     A stage does not start without one: its run could not be joined, and who named a server wants the records there. One
     that is lost later stops nothing.
 
     Raises:
-        UnavailableError: no connection is accepted.
+        UnavailableError: no connection is accepted, or a local file cannot be used (for writing, if `writes`).
     """
     uri = tracking_uri(resources)
+    check_local_store(uri, writes)
     try:
         check_answers(uri)
     except OSError as error:
@@ -66,7 +68,15 @@ def check_answers(uri: str) -> None:
         socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
 
 
-def unavailable(uri: str, error: Exception) -> UnavailableError:
+def unavailable(uri: str, error: Exception) -> Exception:
+    """Return what to raise for `error`: itself, if the disk refused one of our files or it has a remedy already."""
+    if isinstance(error, UnavailableError) or refusal(error):
+        return error
+    if uri.startswith(_SQLITE):
+        return UnavailableError(
+            f"MLflow's store {uri.removeprefix(_SQLITE)} cannot be used ({reason_of(error)}).\nFix or move that file, "
+            "or set MLFLOW_TRACKING_URI or resources.tracking_uri to another one."
+        )
     return UnavailableError(
         f"MLflow at {masked(uri)} cannot be used ({masked(reason_of(error), uri)}).\n"
         "Start the server, correct MLFLOW_TRACKING_URI or resources.tracking_uri, or unset both to use a local file."
@@ -80,7 +90,7 @@ def reason_of(error: Exception) -> str:
 
 def client_of(resources: ResourcesParams) -> "MlflowClient":
     """Raises UnavailableError: it does not answer."""
-    check_tracking(resources)
+    check_tracking(resources, writes=False)  # a person may look where nothing can be written
     uri = tracking_uri(resources)
     try:
         return connect(uri)
@@ -105,6 +115,7 @@ def _make_store(uri: str) -> None:
     path = Path(uri.removeprefix(_SQLITE))
     if not uri.startswith(_SQLITE) or "?" in uri or path.exists():
         return
+    check_local_store(uri)
     from mlflow.tracking import MlflowClient
 
     with TemporaryDirectory(prefix="reconv-store-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:

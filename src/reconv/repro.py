@@ -1,0 +1,45 @@
+"""`dvc repro` in this folder, as a command runs it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from reconv.dead_locks import busy, check_not_busy, check_why, forget_the_dead
+from reconv.running import running_stage
+
+
+def repro(arguments: Sequence[str]) -> int:
+    """Run `dvc repro`, its lines as they come, and return its exit code.
+
+    Raises:
+        BusyError: another `dvc` runs here, or a stage that outlived its own.
+    """
+    forget_the_dead()
+    check_not_busy()
+    sys.stdout.flush()
+    code = _wait(subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments]))
+    if code:
+        check_why()
+        if stage := running_stage():
+            raise busy(stage)
+    return code
+
+
+def _wait(dvc: "subprocess.Popen[bytes]") -> int:
+    """After Ctrl-C, which reaches the stage as well, wait for both to end: `subprocess.run` would kill `dvc`."""
+    try:
+        return dvc.wait()
+    except KeyboardInterrupt:
+        if not _has_terminal():  # the signal may be for this process only; a stage ends with its dvc
+            dvc.terminate()
+        dvc.wait()
+        raise
+
+
+def _has_terminal() -> bool:
+    """Whether Ctrl-C in a terminal reaches this process and its children."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # no terminal, or no input
+        return False
