@@ -3,10 +3,10 @@
 import gc
 import time
 
-IMPORTED_AT = time.time()
-"""When this process began to load our code."""
-
 from reconv.interruption import answer_ctrl_c
+
+IMPORTED_AT = time.time()
+"""When this process began to load the code that a stage runs."""
 
 # Imports make hundreds of thousands of objects that stay: collecting garbage after every 700 of them takes a fifth of
 # the 6 s that torch and Lightning need, in every stage and every worker.

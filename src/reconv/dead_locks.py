@@ -4,6 +4,7 @@ DVC itself forgets a lock whose process id is gone. It waits for ever where that
 containers, whose ids begin anew with each of them, or where nobody has collected the dead process yet.
 """
 
+import fcntl
 import json
 from contextlib import suppress
 from pathlib import Path
