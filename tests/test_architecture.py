@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "domains": set(),
     "params": {"errors", "domains"},
     "files": {"errors"},
-    "artifacts": {"errors", "files"},
+    "artifacts": {"domains", "errors", "files"},
     "places": set(),
     "resuming": {"files", "places"},
     "running": {"errors", "places"},
