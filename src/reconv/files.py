@@ -131,10 +131,11 @@ def open_regular(path: Path, max_bytes: int | None = None) -> Iterator[BinaryIO]
         OSError: it is missing, or a folder, a FIFO (which would be waited for) or a device, or too large.
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(file, "rb") as opened:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is not a regular file")
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(file)
+        raise OSError("it is not a regular file")
+    with os.fdopen(file, "rb") as opened:
         if max_bytes is not None and status.st_size > max_bytes:
             raise OSError(f"it has {status.st_size:,} bytes, must have at most {max_bytes:,}")
         yield opened

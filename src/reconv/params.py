@@ -4,6 +4,7 @@ Defaults stand in params.yaml alone: a missing key is as much an error as an unk
 """
 
 import re
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -152,8 +153,13 @@ def network_params(model: str, values: dict[str, Any]) -> NetworkParams:
         KeyError: no such model.
         ValueError: the values are none of its networks'.
     """
-    section: NetworkParams = TypeAdapter(ModelsParams.model_fields[model].rebuild_annotation()).validate_python(values)
+    section: NetworkParams = _section_type(model).validate_python(values)
     return section
+
+
+@cache
+def _section_type(model: str) -> TypeAdapter[Any]:
+    return TypeAdapter(ModelsParams.model_fields[model].rebuild_annotation())
 
 
 class SearchParams(Section):

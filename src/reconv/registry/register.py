@@ -20,6 +20,7 @@ from reconv.artifacts import Contest, Decision, Metrics, Registration, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.data.shards import AnyImages
 from reconv.files import read_json, read_yaml, sha256_of_file
+from reconv.model_json import read_model_json
 from reconv.params import Params
 from reconv.places import BASELINE, CNN, COMPARE, evaluate_dir, run_file, search_dir, seed_dir
 from reconv.registry.gate import Look, contest, decide, fresh_test_note, mcnemar_p_value
@@ -35,7 +36,7 @@ from reconv.registry.registry import (
     Version,
     taken_back,
 )
-from reconv.serving.bundle import MODEL, WEIGHTS, identity, write_bundle
+from reconv.serving.bundle import WEIGHTS, identity, read_served, write_bundle
 from reconv.serving.logits import Logits, scaled_probabilities
 from reconv.tracking.lineage import dvc_hashes
 from reconv.tracking.opening import git_commit
@@ -239,7 +240,7 @@ def register(outcome: Outcome, data: PreparedData, params: Params, run: StageRun
 
 
 def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry) -> Version:
-    model, manifest_digest = judged.model, read_json(judged.bundle / "served.json")["data_digest"]
+    model, manifest_digest = judged.model, read_served(judged.bundle).data_digest
     source = _log_model(judged, outcome, run)
     tags = {
         "model": model,
@@ -263,8 +264,8 @@ def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry)
 def _of_torchvision(bundle: Path) -> dict[str, str]:
     """Name and, if there are any, digest of the pretrained weights of the classifier; nothing for a network of our
     own."""
-    described = read_json(bundle / MODEL)
-    found = {"network": described["network"].get("model"), "weights_sha256": described.get("weights_sha256")}
+    described = read_model_json(bundle)
+    found = {"network": described.network.get("model"), "weights_sha256": described.weights_sha256}
     return {key: value for key, value in found.items() if value}
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconv.errors import RegistryError
+from reconv.model_json import MODEL
 from reconv.params import PARAMS_FILE, Params, load_params
 from reconv.registry.opening import open_registry, registry_at
 from reconv.registry.registry import Registry, Version
-from reconv.serving.bundle import MODEL
 
 _URI = re.compile(r"models:/(?P<name>[^/@:]+)[/@](?P<version>[^/@:]+)")
 
