@@ -110,6 +110,7 @@ PLUMBING = {
     "stage",
     "tracking.courier",
     "tracking.delivery",
+    "tracking.filters",
     "tracking.journal",
     "tracking.machine",
     "tracking.opening",

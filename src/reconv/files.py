@@ -258,7 +258,7 @@ def clear_dir(path: AnyPath) -> AnyPath:
 
 def sha256_of_file(path: Path) -> str:
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def digest_of(value: Any) -> str:

@@ -90,6 +90,12 @@ def only_json() -> Iterator[None]:
         os.close(kept)
 
 
+def say_warning(text: str) -> None:
+    """One line on the error output; nothing if `text` is empty."""
+    if text:
+        click.echo(f"reconv: {text}", err=True)
+
+
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 

@@ -5,7 +5,7 @@ import webbrowser
 
 import click
 
-from reconv.cli.conduct import silent, table, well_behaved
+from reconv.cli.conduct import say_warning, silent, table, well_behaved
 
 
 @click.command()
@@ -39,6 +39,7 @@ def demo(model: str, port: int, no_open: bool) -> None:
         listening = listen(port)
         contenders = contenders_of(model)
         rehearse(contenders)
+    say_warning(contenders.warning)
     click.echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
     if contenders.why_alone:
         click.echo(contenders.why_alone)

@@ -70,7 +70,12 @@ def read_served(bundle: Path) -> Served:
                 f"{bundle} holds a classifier of images of {height} x {width} x {channels}: register it anew."
             )
         return Served(
-            temperature=1.0, image_size=height, channels=channels, resize="crop", source="unknown", data_digest=""
+            temperature=1.0,
+            image_size=height,
+            channels=1 if channels == 1 else 3,
+            resize="crop",
+            source="unknown",
+            data_digest="",
         )
     served = Served.load(bundle / SERVED, _MAX_BYTES)
     if served.conversion.shape != (height, width, channels):
