@@ -55,6 +55,10 @@ class Registry:
         self._client = client
         self._fetcher = Fetcher(client, name)
 
+    def exists(self) -> bool:
+        found = self._client.search_registered_models(f"name = {quoted(self.name)}", max_results=1)
+        return bool(found)
+
     def versions(self) -> list[Version]:
         """The newest first."""
         found = {int(one.version): one for one in self._client.search_model_versions(f"name = {quoted(self.name)}")}
