@@ -27,11 +27,12 @@ from reconv.exporting.checking import open_session, run
 from reconv.exporting.onnx import export_onnx
 from reconv.exporting.quantised import CALIBRATION_IMAGES, quantise, with_8_bits
 from reconv.files import write_bytes, write_json
+from reconv.model_json import MODEL
 from reconv.models.classifier import ImageClassifier, weights_as_bytes
 from reconv.params import Params, load_params
 from reconv.places import CNN, PREPARED, seed_dir
 from reconv.serving.answering import Answering
-from reconv.serving.bundle import MODEL, SERVED, WEIGHTS, Served, write_bundle
+from reconv.serving.bundle import SERVED, WEIGHTS, Served, write_bundle
 
 TITLE = "ONNX: latency beside torch's, and what 8 bits cost"
 

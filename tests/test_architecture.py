@@ -20,7 +20,9 @@ MODULES = sorted(
 COMMANDS = {"retrain"}  # in pipeline/, beside the stages
 SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py") if path.stem not in COMMANDS)
 
-BASE = {"errors", "masking", "domains", "params", "artifacts", "files", "places", "resuming", "untrusted"}
+BASE = {
+    *("errors", "masking", "domains", "params", "artifacts", "files", "model_json", "places", "resuming", "untrusted"),
+}
 # Part of the package (a folder or a module) -> the parts, or single modules of them, that it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
     "errors": {"masking"},
@@ -30,7 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "domains": set(),
     "params": {"errors", "domains"},
     "files": {"errors", "masking", "untrusted"},
-    "artifacts": {"errors", "files"},
+    "artifacts": {"domains", "errors", "files"},
+    "model_json": {"artifacts", "domains", "params"},
     "places": set(),
     "resuming": {"files", "places"},
     "running": {"errors", "interruption", "places"},
@@ -50,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": BASE | {"training.observer"},
     "serving": BASE | {"data", "models"},
     "registry": BASE | {"data", "serving", "tracking"},
-    "exporting": {"errors", "files", "places", "data.arrays", "serving.answering", "serving.bundle"},
+    "exporting": {"errors", "files", "model_json", "places", "data.arrays", "serving.answering", "serving.bundle"},
     "cluster_decoding": BASE | {"data", "training.cluster", "training.ray_data"},
     "submission": BASE | {"dead_locks", "tracking"},
     "prediction": BASE | {"data", "serving", "training.cluster", "training.precision", "training.ray_data"},
@@ -122,6 +125,7 @@ PLUMBING = {
     "domains",
     "params",
     "artifacts",
+    "model_json",
     "places",
     "resuming",
     "running",
@@ -139,6 +143,7 @@ PLUMBING = {
     "stage",
     "tracking.courier",
     "tracking.delivery",
+    "tracking.filters",
     "tracking.journal",
     "tracking.local_store",
     "tracking.machine",

@@ -28,7 +28,7 @@ def test_a_project_that_is_ready_has_no_problem(dvc_project: Path) -> None:
     assert [check for check in checks.values() if check.state == "problem"] == []
     assert set(checks) >= {"Python", "packages", "params.yaml", "DVC", "disk", "MLflow", "Ray", "device", "champion"}
     assert "torch" in checks["packages"].text
-    assert checks["champion"].text == "none of folder-images yet"
+    assert checks["champion"].text == "none of images yet"
 
 
 def test_looking_changes_nothing(dvc_project: Path) -> None:

@@ -1,4 +1,5 @@
 import resource
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from reconv.files import (
     atomic,
     clear_dir,
     digest_of,
+    read_arrays,
     read_csv,
     read_json,
     read_yaml,
@@ -123,3 +125,26 @@ def test_digest_does_not_depend_on_the_order_of_keys() -> None:
 )
 def test_slug_is_a_name_for_files(text: str, name: str) -> None:
     assert slug(text) == name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK", b"no archive", b"PK\x05\x06" + bytes(17)],
+)
+def test_a_damaged_npz_is_told(tmp_path, content) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_arrays(tmp_path / "a.npz")
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(80 * 2**20, np.uint8))
+    with pytest.raises(DataError, match="it unpacks to"):
+        read_arrays(tmp_path / "bomb.npz")
+
+
+def test_an_array_that_promises_more_than_it_holds_is_refused(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open("a.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    with pytest.raises(DataError, match="does not hold an array"):
+        read_arrays(tmp_path / "a.npz")

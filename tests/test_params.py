@@ -279,3 +279,14 @@ def test_frozen_is_a_share_of_the_epochs(
     section = of_torchvision(weights=weights, frozen=frozen)["models.cnn"]
 
     assert TransferParams.model_validate(section).frozen_epochs(epochs) == expected
+
+
+@pytest.mark.parametrize("name", ["a'b", 'a"b', "..", ".", "a/b", "a:b", " a", "a\nb", "\x1b[31m", "", "a" * 201])
+def test_a_name_that_cannot_be_registered_is_refused_where_it_is_read(make_params, name) -> None:
+    with pytest.raises(ValueError, match="a name of 1 to 200 bytes"):
+        make_params({"register.name": name})
+
+
+@pytest.mark.parametrize("name", ["auto", "parts", "müll sorter (v2)", "a@b", "a.b-c_d"])
+def test_names_that_mlflow_takes_are_taken(make_params, name) -> None:
+    assert make_params({"register.name": name}).register_.name == name

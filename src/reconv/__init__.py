@@ -2,8 +2,12 @@
 
 import gc
 import time
+from typing import TYPE_CHECKING
 
 from reconv.interruption import answer_ctrl_c
+
+if TYPE_CHECKING:
+    from reconv.serving.loaded import LoadedModel
 
 IMPORTED_AT = time.time()
 """When this process began to load the code that a stage runs."""
@@ -12,3 +16,23 @@ IMPORTED_AT = time.time()
 # the 6 s that torch and Lightning need, in every stage and every worker.
 gc.set_threshold(100_000, 50, 50)
 answer_ctrl_c()
+
+
+def load_model(model: str) -> "LoadedModel":
+    """Load a registered model after its files were checked against the registry; none of the code stored with it runs.
+
+    `model` is what the commands take as --model: models:/NAME@ALIAS, a version's number, an alias or a folder.
+
+    Raises:
+        RegistryError: there is no such model, or its files are not those that were registered.
+        DataError: a file holds a value that cannot be used.
+    """
+    import warnings
+
+    from reconv.registry.resolving import resolve
+    from reconv.serving.loaded import LoadedModel
+
+    resolved = resolve(model)
+    if resolved.warning:
+        warnings.warn(resolved.warning, stacklevel=2)
+    return LoadedModel(resolved.bundle)

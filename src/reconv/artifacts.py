@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
+from reconv.domains import problems_of
 from reconv.errors import DataError
 from reconv.files import digest_of, read_json, write_json
 
@@ -21,14 +22,15 @@ class Artifact(BaseModel):
         write_json(path, self.model_dump(mode="json"))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Raises DataError if the file is missing, not JSON, or of another format."""
+    def load(cls, path: Path, max_bytes: int | None = None) -> Self:
+        """Raises DataError if the file is missing, not JSON, larger than `max_bytes`, or holds a wrong value."""
         try:
-            return cls.model_validate(read_json(path))
+            return cls.model_validate(read_json(path, max_bytes))
         except ValidationError as error:
+            first, *others = problems_of(error)
+            more = f", and {len(others)} more" if others else ""
             raise DataError(
-                f"{path} is not of the format that this version writes ({error.errors()[0]['msg']}): "
-                "delete it and run `dvc repro`."
+                f"{path} is not of the format that this version writes ({first}{more}): delete it and run `dvc repro`."
             ) from None
 
 

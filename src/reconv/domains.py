@@ -1,8 +1,11 @@
-"""What stands in params.yaml: checked types, a section, and the domains of the search's space. Used by params.py."""
+"""Checked types of the values in params.yaml and in a model's files, the domains of the search's space, and the text of
+what a value breaks. Used by params.py and by artifacts that hold the same values.
+"""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 # Strict: `true` is no number, "3" is none either.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -11,7 +14,16 @@ Probability = Annotated[Number, Field(ge=0, lt=1)]
 Integer = Annotated[int, Field(strict=True)]
 PositiveInt = Annotated[Integer, Field(ge=1)]
 NonNegativeInt = Annotated[Integer, Field(ge=0)]
-Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+# The bounds below are far beyond what anybody trains. They keep a file from another hand from asking for a network that
+# takes minutes to build.
+Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
+Side = Annotated[Integer, Field(ge=8, le=1024)]
+"""Of an image, in pixels."""
+NumUnits = Annotated[Integer, Field(ge=0, le=2**20)]
+NumLayers = Annotated[Integer, Field(ge=1, le=100)]
+KernelSize = Annotated[Integer, Field(ge=1, le=255)]
+Widths = Annotated[tuple[Annotated[NumUnits, Field(ge=1)], ...], Field(min_length=1, max_length=100)]
+_MAX_SHOWN = 80
 
 
 class Section(BaseModel):
@@ -78,3 +90,27 @@ Domain = Annotated[
     ),
 ]
 Space = dict[str, Domain]
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """One line per mistake: key, value, bound."""
+    lines: dict[str, str] = {}
+    for detail in error.errors(include_url=False):
+        # Members of a union stand in the location by their type or tag, a domain by its tag: not the user's concern.
+        unions = r"literal\[|constrained-|network-|float$|int$"
+        parts = [str(part) for part in detail["loc"] if not re.match(unions, str(part))]
+        key = ".".join(part for before, part in zip(["", *parts], parts, strict=False) if part != before)
+        message = re.sub(r"^(Value error, |Input should be )?(must be )?", "", detail["msg"])
+        if detail["type"] == "extra_forbidden":
+            lines.setdefault(key, f"{key}: unknown key, not one of its section")
+        elif detail["type"].startswith("byte_size"):
+            lines[key] = f"{key} is {detail['input']!r}, must be a size such as 4GB or 512MiB"
+        elif detail["type"] == "missing":
+            lines.setdefault(key, f"{key}: missing")
+        elif detail["type"] == "value_error" and isinstance(detail["input"], dict):  # of a section as a whole
+            lines.setdefault(key, f"{key}: {message}" if key else message)
+        else:
+            shown = repr(detail["input"])
+            shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+            lines[key] = f"{key} is {shown}, must be {message}"
+    return list(lines.values())

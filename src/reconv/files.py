@@ -8,15 +8,19 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import stat
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import yaml
 
@@ -41,6 +45,8 @@ _REMEDIES = {
 }
 REFUSED_BY_DISK = tuple(_REMEDIES)
 """Numbers of an OSError that a user can fix."""
+_MAX_COMPRESSION, _MIN_UNPACKED_BYTES = 20, 64 * 2**20
+"""Arrays of ours are far within it: pictures of one colour are small, digests do not compress."""
 AnyPath = Union[Path, "UPath"]
 """In a folder of this machine, or in a store behind a URL."""
 
@@ -165,13 +171,45 @@ def write_json(path: AnyPath, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: AnyPath) -> Any:
+@contextmanager
+def open_regular(path: Path, max_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file for reading, or what a link to one points to.
+
+    Raises:
+        OSError: it is missing, or a folder, a FIFO (which would be waited for) or a device, or too large.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(file)
+        raise OSError("it is not a regular file")
+    with os.fdopen(file, "rb") as opened:
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise OSError(f"it has {status.st_size:,} bytes, must have at most {max_bytes:,}")
+        yield opened
+
+
+def read_json(path: AnyPath, max_bytes: int | None = None) -> Any:
+    """Raises DataError if it is missing, not a regular file, larger than `max_bytes`, or not JSON; NaN is not."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(_read_text(path, max_bytes), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run `dvc repro`, which makes it.") from None
+    except RecursionError:
+        raise DataError(f"{path} cannot be read (it is nested too deeply): delete it and run `dvc repro`.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): delete it and run `dvc repro`.") from None
+
+
+def _read_text(path: AnyPath, max_bytes: int | None) -> str:
+    if not isinstance(path, Path):
+        return str(path.read_text(encoding="utf-8"))
+    with open_regular(path, max_bytes) as file:
+        return file.read().decode()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def write_yaml(path: Path, value: dict[str, Any]) -> None:
@@ -209,14 +247,36 @@ def write_arrays(path: Path, arrays: Mapping[str, "NDArray[Any]"]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, "NDArray[Any]"]:
-    """Name -> array of an .npz file. Raises DataError if it is missing or damaged."""
+    """Name -> array of an .npz file; nothing is unpickled.
+
+    Raises:
+        DataError: it is missing or damaged, or its arrays are far larger than the file that they were compressed to.
+    """
+    try:
+        with open_regular(path) as file, ZipFile(file) as archive:
+            infos = archive.infolist()
+            bound = _MIN_UNPACKED_BYTES + _MAX_COMPRESSION * os.fstat(file.fileno()).st_size
+            if (unpacked := sum(info.file_size for info in infos)) > bound:
+                raise ValueError(f"it unpacks to {unpacked:,} bytes, must be at most {bound:,}")
+            return {info.filename.removesuffix(".npy"): _read_array(archive, info) for info in infos}
+    # What zipfile and numpy meet in a broken file: an unknown compression, a password, an array larger than memory.
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
+        raise DataError(f"{path} cannot be read ({error}): run `dvc repro`.") from None
+
+
+def _read_array(archive: ZipFile, info: ZipInfo) -> "NDArray[Any]":
+    """Raises ValueError if the header promises another number of bytes than the file has."""
     import numpy as np
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}): run `dvc repro`.") from None
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, is_fortran, dtype = read_header[version](file)
+        size = math.prod(shape) * dtype.itemsize
+        content = b"" if dtype.hasobject or min((0, *shape)) < 0 else file.read(size)
+        if not 0 <= size == len(content) or file.read(1):
+            raise ValueError(f"{info.filename} does not hold an array of {shape} {dtype}")
+    return np.ndarray(shape, dtype, bytearray(content), order="F" if is_fortran else "C")
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
@@ -263,8 +323,8 @@ def clear_dir(path: AnyPath) -> AnyPath:
 
 
 def sha256_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def md5_of_file(path: Path) -> str:

@@ -5,29 +5,47 @@ Defaults stand in params.yaml alone: a missing key is as much an error as an unk
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ByteSize, Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ByteSize,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from reconv.domains import (
     Choice,
     Domain,
     Integer,
+    KernelSize,
     NonNegativeInt,
     Number,
+    NumLayers,
+    NumUnits,
     PositiveInt,
     Probability,
     Section,
+    Seed,
     Share,
+    Side,
     Space,
     Widths,
+    problems_of,
 )
 from reconv.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
+_MAX_NAME_BYTES = 200
 
 
 class DataParams(Section):
@@ -35,7 +53,7 @@ class DataParams(Section):
     validation: Share
     seed: NonNegativeInt
     test: Share
-    image_size: Annotated[Integer, Field(ge=8, le=1024)]
+    image_size: Side
     channels: Literal["auto", 1, 3]
     resize: Literal["crop", "pad", "stretch"]
     group: Annotated[str, Field(min_length=1)] | None
@@ -62,15 +80,15 @@ class RecipeParams(Section):
 
 class CnnParams(Section):
     widths: Widths
-    convolutions: PositiveInt
-    kernel_size: PositiveInt
+    convolutions: NumLayers
+    kernel_size: KernelSize
     shared_weights: bool
     pooling: Literal["max", "average", "strided"]
     batch_norm: bool
     whitened: bool
     residual: bool
     head: Literal["flatten", "average"]
-    hidden: NonNegativeInt
+    hidden: NumUnits
     dropout: Probability
 
     @field_validator("kernel_size")
@@ -136,8 +154,13 @@ def network_params(model: str, values: dict[str, Any]) -> NetworkParams:
         KeyError: no such model.
         ValueError: the values are none of its networks'.
     """
-    section: NetworkParams = TypeAdapter(ModelsParams.model_fields[model].rebuild_annotation()).validate_python(values)
+    section: NetworkParams = _section_type(model).validate_python(values)
     return section
+
+
+@cache
+def _section_type(model: str) -> TypeAdapter[Any]:
+    return TypeAdapter(ModelsParams.model_fields[model].rebuild_annotation())
 
 
 class SearchParams(Section):
@@ -180,10 +203,10 @@ class StudyParams(Section):
     enabled: bool
     profile: str
     profiles: Annotated[dict[str, StudyProfile], Field(min_length=1)]
-    pixel_order: NonNegativeInt
+    pixel_order: Seed
     shares: tuple[Annotated[Number, Field(gt=0, lt=1)], ...]
     max_shift: PositiveInt
-    image_sizes: Annotated[tuple[Annotated[Integer, Field(ge=8, le=1024)], ...], Field(min_length=2)]
+    image_sizes: Annotated[tuple[Side, ...], Field(min_length=2)]
 
     @model_validator(mode="after")
     def _profile_is_known(self) -> "StudyParams":
@@ -209,10 +232,25 @@ class ReportParams(Section):
     watts_per_device: Annotated[Number, Field(ge=0)]
 
 
+def registered_name(value: str) -> str:
+    """`value`, if a model can be registered under it: MLflow uses it in paths, URIs and filters.
+
+    Raises:
+        ValueError: says what a name must be.
+    """
+    is_plain = value.isprintable() and value == value.strip() and not set(value) & set("/\\:'\"`")
+    if not is_plain or value in ("", ".", "..") or len(value.encode()) > _MAX_NAME_BYTES:
+        raise ValueError(
+            f"a name of 1 to {_MAX_NAME_BYTES} bytes without / \\ : quotes, control characters or spaces at its ends, "
+            "and not . or .."
+        )
+    return value
+
+
 class RegisterParams(Section):
     false_promotion: Annotated[Number, Field(gt=0, le=0.5)]
     fresh_test_after: PositiveInt
-    name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")]
+    name: Annotated[str, AfterValidator(registered_name)]
 
 
 class TrainResources(Section):
@@ -373,25 +411,4 @@ def check_params(raw: Mapping[str, Any]) -> Params:
 
 def _explain(error: ValidationError) -> str:
     """One line per mistake: key, value, bound; then the remedy."""
-    return "\n".join(_lines(error)) + "\nChange it in params.yaml."
-
-
-def _lines(error: ValidationError) -> list[str]:
-    lines: dict[str, str] = {}
-    for detail in error.errors():
-        # Members of a union stand in the location by their type or tag, a domain by its tag: not the user's concern.
-        unions = r"literal\[|constrained-|network-|float$|int$"
-        parts = [str(part) for part in detail["loc"] if not re.match(unions, str(part))]
-        key = ".".join(part for before, part in zip(["", *parts], parts, strict=False) if part != before)
-        message = re.sub(r"^(Value error, |Input should be )?(must be )?", "", detail["msg"])
-        if detail["type"] == "extra_forbidden":
-            lines.setdefault(key, f"{key}: unknown key, not one of its section")
-        elif detail["type"].startswith("byte_size"):
-            lines[key] = f"{key} is {detail['input']!r}, must be a size such as 4GB or 512MiB"
-        elif detail["type"] == "missing":
-            lines.setdefault(key, f"{key}: missing")
-        elif detail["type"] == "value_error" and isinstance(detail["input"], dict):  # of a section as a whole
-            lines.setdefault(key, f"{key}: {message}" if key else message)
-        else:
-            lines[key] = f"{key} is {detail['input']!r}, must be {message}"
-    return list(lines.values())
+    return "\n".join(problems_of(error)) + "\nChange it in params.yaml."

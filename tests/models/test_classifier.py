@@ -129,7 +129,7 @@ def test_description_that_does_not_fit_the_weights_is_refused(
     save(classifier)
     write_json(FOLDER / "model.json", read_json(FOLDER / "model.json") | changes)
 
-    with pytest.raises(DataError, match="seed-0 holds no classifier that can be loaded"):
+    with pytest.raises(DataError, match=r"seed-0.* run `dvc repro`"):
         load_classifier(FOLDER)
 
 

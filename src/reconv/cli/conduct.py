@@ -105,6 +105,12 @@ def echo(text: str = "", *, before: str = "", err: bool = False, nl: bool = True
     click.echo(before + printable_lines(text), err=err, nl=nl)
 
 
+def say_warning(text: str) -> None:
+    """One line on the error output; nothing if `text` is empty."""
+    if text:
+        echo(f"reconv: {text}", err=True)
+
+
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from reconv.cli.conduct import echo, silent, table, well_behaved
+from reconv.cli.conduct import echo, say_warning, silent, table, well_behaved
 
 
 @click.command()
@@ -40,6 +40,7 @@ def demo(model: str, port: int, no_open: bool) -> None:
         opened = listen(port)
         contenders = contenders_of(model)
         rehearse(contenders)
+    say_warning(contenders.warning)
     echo(table([[one.role, one.title, one.origin] for one in contenders.all]))
     if contenders.why_alone:
         echo(contenders.why_alone)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconv.cli.conduct import as_json, echo, print_json, silent, well_behaved
+from reconv.cli.conduct import as_json, echo, print_json, say_warning, silent, well_behaved
 
 if TYPE_CHECKING:
     from reconv.exporting.quantised import Quantised
@@ -44,6 +44,7 @@ def export(model: str, _format: str, out: Path, quantises: bool, wants_json: boo
         data = prepared_for(resolved.bundle) if quantises else None
         exported = export_onnx(resolved.bundle, out)
         quantised = quantise(out, data, out.with_suffix(".int8.onnx")) if data else None
+    say_warning(resolved.warning)
     if wants_json:
         of_int8 = asdict(quantised) if quantised else None
         print_json({"model": resolved.title, "onnx": asdict(exported), "int8": of_int8})

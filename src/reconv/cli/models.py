@@ -3,25 +3,28 @@
 import json
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconv.cli.conduct import as_json, echo, named, print_json, table, well_behaved
+from reconv.cli.conduct import as_json, echo, named, print_json, say_warning, table, well_behaved
 from reconv.untrusted import printable
 
 if TYPE_CHECKING:
-    from reconv.registry.registry import Registry, Version
+    from reconv.registry.registry import Registry
+    from reconv.registry.version import Version
 
 _DIGITS = 8
 _SHOWN_CHANGES = 5
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @named
 @as_json
+@click.pass_context
 @well_behaved
-def models(name: str | None, wants_json: bool) -> None:
+def models(context: click.Context, name: str | None, wants_json: bool) -> None:
     """List the registered versions, and which one is champion.
 
     Each with its accuracy, what the gate said of it, and its lineage: commit, data, runs, trial.
@@ -30,7 +33,46 @@ def models(name: str | None, wants_json: bool) -> None:
     Examples:
       reconv models
       reconv models --json | jq '.versions[0].lineage'
+      reconv models verify champion --out served
     """
+    if context.invoked_subcommand is None:
+        _list(name, wants_json)
+
+
+@models.command()
+@click.argument("version", default="champion")
+@click.option("--out", type=click.Path(path_type=Path), help="New folder for a checked copy, to be served from.")
+@named
+@well_behaved
+def verify(version: str, out: Path | None, name: str | None) -> None:
+    """Check a version's files and code against the checksums in the registry.
+
+    VERSION is a number or an alias. MLflow runs the code that is stored with a model without a check: serve the copy
+    that --out writes, which nobody but you can change afterwards.
+
+    \b
+    Examples:
+      reconv models verify 3
+      reconv models verify champion --out served
+      mlflow models serve -m served --env-manager local
+    """
+    from reconv.errors import RegistryError
+
+    registry = _registry(name)
+    found = registry.version(version)
+    if not found.has_checksums:
+        raise RegistryError(f"{registry.name} {found.warning}")
+    if out is None:
+        registry.verify(found)
+    else:
+        if out.exists():
+            raise RegistryError(f"--out is {out}, which exists already: name a new folder.")
+        registry.copy_model(found, out)
+    copied = f"; the checked copy is in {out}" if out else ""
+    echo(f"{registry.name} version {found.number}: all files are those that were registered{copied}")
+
+
+def _list(name: str | None, wants_json: bool) -> None:
     registry = _registry(name)
     versions, changes = [_described(version) for version in registry.versions()], registry.changes()
     if wants_json:
@@ -61,6 +103,7 @@ def promote(version: str, reason: str, name: str | None, wants_json: bool) -> No
     """
     registry = _registry(name)
     before, after = registry.champion(), registry.version(version)
+    _check(registry, after)
     registry.promote(after, "by hand", reason)
     _say_change(registry, before, after, wants_json)
 
@@ -80,7 +123,7 @@ def rollback(reason: str, name: str | None, wants_json: bool) -> None:
       reconv rollback --reason "takes wet scratches for dents"
     """
     registry = _registry(name)
-    before, after = registry.roll_back(reason)
+    before, after = registry.roll_back(reason, lambda version: _check(registry, version))
     _say_change(registry, before, after, wants_json)
 
 
@@ -89,6 +132,12 @@ def _registry(name: str | None) -> "Registry":
     from reconv.registry.opening import open_registry
 
     return open_registry(load_params(), name)
+
+
+def _check(registry: "Registry", version: "Version") -> None:
+    """Nothing becomes champion that is not what was registered."""
+    registry.verify(version)
+    say_warning(version.warning)
 
 
 def _say_change(registry: "Registry", before: "Version | None", after: "Version", wants_json: bool) -> None:
@@ -108,6 +157,7 @@ def _described(version: "Version") -> dict[str, Any]:
         "version": version.number,
         "aliases": list(version.aliases),
         "model": tags.get("model", ""),
+        "has_checksums": version.has_checksums,
         "test_accuracy": float(tags["test_accuracy"]) if "test_accuracy" in tags else None,
         "contest": json.loads(tags["reconv.contest"]) if "reconv.contest" in tags else None,
         "registered": time.strftime("%Y-%m-%d %H:%M", time.localtime(version.created)),
@@ -123,7 +173,20 @@ def _described(version: "Version") -> dict[str, Any]:
 
 
 def _as_table(versions: list[dict[str, Any]]) -> str:
-    rows = [["version", "", "model", "test accuracy", "against the champion", "registered", "commit", "data", "run"]]
+    rows = [
+        [
+            "version",
+            "",
+            "model",
+            "test accuracy",
+            "against the champion",
+            "registered",
+            "files",
+            "commit",
+            "data",
+            "run",
+        ]
+    ]
     for one in versions:
         lineage, contest = one["lineage"], one["contest"]
         accuracy = "" if one["test_accuracy"] is None else f"{one['test_accuracy']:.2%}"
@@ -139,6 +202,7 @@ def _as_table(versions: list[dict[str, Any]]) -> str:
                 accuracy,
                 against,
                 one["registered"],
+                "checksums" if one["has_checksums"] else "no checksums",
                 lineage["git_commit"][:_DIGITS],
                 lineage["data_digest"][:_DIGITS],
                 lineage["run"][:_DIGITS],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from reconv.cli.conduct import as_json, echo, print_json, silent, well_behaved
+from reconv.cli.conduct import as_json, echo, print_json, say_warning, silent, well_behaved
 from reconv.cli.status import StatusLine
 from reconv.untrusted import printable
 
@@ -38,6 +38,7 @@ def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
         from reconv.registry.resolving import project_params, resolve
 
         params, resolved = project_params(), resolve(model)
+    say_warning(resolved.warning)
     line = StatusLine("images answered", quiet=wants_json)
     with silent():
         done = prediction.predict(images, resolved.bundle, out, params.resources if params else THIS_MACHINE, line.show)

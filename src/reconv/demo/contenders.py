@@ -31,6 +31,8 @@ class Contenders:
     opponent: Contender | None
     why_alone: str
     """Empty where there is an opponent."""
+    warning: str = ""
+    """One line about files that could not be checked; empty otherwise."""
 
     @property
     def all(self) -> tuple[Contender, ...]:
@@ -64,11 +66,11 @@ def contenders_of(model: str) -> Contenders:
     try:
         bundle = resolved.registry.opponent(resolved.version)
     except RegistryError as error:
-        return Contenders(asked_for, None, f"There is nobody to compare it with: {error}")
+        return Contenders(asked_for, None, f"There is nobody to compare it with: {error}", resolved.warning)
     answering = Answering(bundle)
     role = "baseline" if answering.classifier.arguments["model"] == BASELINE else "opponent"
     opponent = Contender(role, _title(answering), "of the same run", answering, (bundle / SERVED).exists())
-    return Contenders(asked_for, opponent, "")
+    return Contenders(asked_for, opponent, "", resolved.warning)
 
 
 def _role(resolved: Resolved) -> str:

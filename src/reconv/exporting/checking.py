@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from reconv.data.arrays import PreparedData
 from reconv.errors import DataError, ReconvError
-from reconv.files import read_json
+from reconv.model_json import read_model_json
 from reconv.places import PREPARED
 from reconv.serving.answering import Answering
-from reconv.serving.bundle import MODEL, read_served
+from reconv.serving.bundle import read_served
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -56,7 +56,7 @@ def prepared_for(bundle: Path, folder: Path = PREPARED) -> PreparedData:
             "`reconv run prepare` makes them."
         )
     data = PreparedData(folder)
-    shape, class_names = read_served(bundle).conversion.shape, tuple(read_json(bundle / MODEL)["class_names"])
+    shape, class_names = read_served(bundle).conversion.shape, read_model_json(bundle).class_names
     found = data.manifest
     if found.image_shape != shape:
         raise DataError(

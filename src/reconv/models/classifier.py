@@ -3,28 +3,28 @@
 B batch, H height, W width, C channels, K classes.
 """
 
-import json
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from reconv.artifacts import Manifest
-from reconv.errors import DataError
-from reconv.files import read_json
+from reconv.errors import DataError, ParamsError
+from reconv.model_json import ModelJson, read_model_json
 from reconv.models import MODELS
 from reconv.models.locally_connected import LocallyConnected2d
 from reconv.models.pretrained import load_pretrained
 from reconv.models.transfer import input_shape_of, scale_of
+from reconv.models.weights import read_weights
 from reconv.models.whitening import WhitenedConv2d
-from reconv.params import NetworkParams, TransferParams, network_params
+from reconv.params import NetworkParams, TransferParams
 
-# Of champions that were registered before there were these values.
-_OF_OLD = {"cnn": {"whitened": False, "shared_weights": True}}
+_MAX_SHOWN = 400
+"""Characters of what a library says of a file."""
 
 
 class ImageClassifier(nn.Module):
@@ -137,38 +137,42 @@ def weights_as_bytes(classifier: ImageClassifier) -> bytes:
 
 
 def load_classifier(folder: Path) -> ImageClassifier:
-    """The classifier of weights.safetensors and model.json in `folder`, in evaluation mode on the CPU.
+    """Load the classifier of weights.safetensors and model.json in `folder`, in evaluation mode on the CPU.
 
     Raises:
-        DataError: a file is missing or damaged, or the weights are of another network.
+        DataError: a file is missing or damaged, holds a value out of its bounds, or the weights are of another network.
     """
-    return classifier_of(read_json(folder / "model.json"), folder / "weights.safetensors")
+    return _load(read_model_json(folder), folder / "weights.safetensors")
 
 
 def classifier_of(arguments: dict[str, Any], weights: Path) -> ImageClassifier:
-    """The classifier with these arguments and the weights of a safetensors file; otherwise as `load_classifier`."""
+    """Load the classifier with these arguments and the weights of a safetensors file, else as `load_classifier`."""
+    return _load(ModelJson.model_validate(arguments), weights)
+
+
+def _load(described: ModelJson, weights: Path) -> ImageClassifier:
+    network, seen = described.network_params(), described.input_shape
     try:
-        values, model = arguments["network"], arguments["model"]
-        of_old = {} if "model" in values else _OF_OLD.get(model, {})
-        seen = arguments.get("input_shape")
+        with torch.device("meta"):  # shapes without memory
+            expected = MODELS[described.model](network, seen or described.image_shape, len(described.class_names))
+        state = OrderedDict(read_weights(weights, {f"network.{k}": v for k, v in expected.state_dict().items()}))
         classifier = ImageClassifier(
-            model,
-            network_params(model, {**of_old, **values}),
-            tuple(arguments["image_shape"]),
-            tuple(arguments["class_names"]),
-            tuple(arguments["mean"]),
-            tuple(arguments["std"]),
-            arguments.get("flips", False),
-            arguments.get("pixel_order"),
-            tuple(seen) if seen else None,
-            arguments.get("weights_sha256"),
+            described.model,
+            network,
+            described.image_shape,
+            described.class_names,
+            described.mean,
+            described.std,
+            described.flips,
+            described.pixel_order,
+            seen,
+            described.weights_sha256,
         )
-        state = OrderedDict(load_file(weights))
         # What safetensors does not keep: the versions of layers, by which MNASNet tells how to read them.
         state._metadata = classifier.state_dict()._metadata  # type: ignore[attr-defined]
         classifier.load_state_dict(state)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError, ParamsError, SafetensorError) as error:
         raise DataError(
-            f"{weights.parent} holds no classifier that can be loaded ({error}): run `dvc repro`."
+            f"{weights.parent} holds no classifier that can be loaded ({error!s:.{_MAX_SHOWN}}): run `dvc repro`."
         ) from None
     return classifier.eval()

@@ -58,7 +58,7 @@ def name_of(params: TransferParams) -> str:
     if name not in usable:
         problem = "has classifiers between its layers, which are not trained here" if name in known else "is unknown"
         raise ParamsError(
-            f"models.cnn.model is {params.model}, which {problem}: name one of {', '.join(usable)} in params.yaml."
+            f"models.cnn.model is {params.model:.80}, which {problem}: name one of {', '.join(usable)} in params.yaml."
         )
     return name
 

@@ -20,12 +20,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from reconv.errors import DataError
-from reconv.files import atomic, digest_of, read_json
+from reconv.files import atomic, digest_of
+from reconv.model_json import read_model_json
 from reconv.params import ResourcesParams
 from reconv.places import STATE
 from reconv.prediction.inputs import Inputs, open_inputs
 from reconv.prediction.workers import Answers, answering
-from reconv.serving.bundle import MODEL, identity, read_served
+from reconv.serving.bundle import identity, read_served
 from reconv.untrusted import as_cell
 
 _FORMATS = (".parquet", ".csv")
@@ -63,7 +64,7 @@ def predict(
     """
     if out.suffix not in _FORMATS:
         raise DataError(f"--out is {out}, must end in {' or '.join(_FORMATS)}.")
-    class_names = tuple(read_json(bundle / MODEL)["class_names"])
+    class_names = read_model_json(bundle).class_names
     with open_inputs(location, STATE) as inputs:
         key = digest_of([inputs.digest, len(inputs), inputs.chunk_images, identity(bundle)])
         parts = STATE / "predict" / key[:16]

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from reconv.data.decoding import Conversion
 from reconv.errors import DataError
+from reconv.model_json import MODEL
 from reconv.params import ResourcesParams
 from reconv.prediction.inputs import Inputs, Reader
-from reconv.serving.bundle import MODEL, SERVED, WEIGHTS
+from reconv.serving.bundle import SERVED, WEIGHTS
 from reconv.training.cluster import Session, cluster_address, ray_session
 from reconv.training.ray_data import rows_of
 
@@ -53,7 +54,7 @@ def answering(
     if not chunks:
         yield ()
     elif cluster_address(resources) is None and len(chunks) * inputs.chunk_images <= _FEW_IMAGES:
-        yield _here(inputs, chunks, _content(bundle), conversion)
+        yield _here(inputs, chunks, bundle, conversion)
     else:
         with (
             ray_session(resources) as session,
@@ -62,7 +63,7 @@ def answering(
             yield answers
 
 
-def _here(inputs: Inputs, chunks: Sequence[int], bundle: Bundle, conversion: Conversion) -> Iterator[Answers]:
+def _here(inputs: Inputs, chunks: Sequence[int], bundle: Path, conversion: Conversion) -> Iterator[Answers]:
     worker = _Answerer(bundle, None)
     for chunk in chunks:
         read = inputs.reader.read(inputs.part(chunk), conversion)
@@ -106,9 +107,7 @@ def _on_ray(
 
 
 class _Answerer:
-    """The classifier of a bundle that came as bytes."""
-
-    def __init__(self, bundle: Bundle, num_threads: int | None) -> None:
+    def __init__(self, bundle: Path, num_threads: int | None) -> None:
         import torch
 
         from reconv.serving.answering import Answering
@@ -116,27 +115,36 @@ class _Answerer:
 
         if num_threads is not None:
             torch.set_num_threads(num_threads)
-        with tempfile.TemporaryDirectory(prefix="reconv-") as folder:
-            for name, content in bundle.items():
-                (Path(folder) / name).write_bytes(content)
-            self._answering = Answering(Path(folder), best_device())
+        self._answering = Answering(bundle, best_device())
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._answering.probabilities(images).astype(np.float32)
 
 
 class _AnswerRead(_Answerer):
-    """Rows with images -> rows with probabilities."""
+    """Rows with images -> rows with probabilities, by a bundle that came as bytes."""
 
     def __init__(self, bundle: Any, num_threads: int) -> None:
         import ray
 
-        super().__init__(ray.get(bundle), num_threads)
-        self._shape: tuple[int, ...] = self._answering.image_shape
+        self._refused = ""
+        with tempfile.TemporaryDirectory(prefix="reconv-") as folder:
+            for name, content in ray.get(bundle).items():
+                (Path(folder) / name).write_bytes(content)
+            try:
+                super().__init__(Path(folder), num_threads)
+            except DataError as error:  # the driver reports it: Ray would start this process again and again
+                self._refused = str(error).replace(folder, "the model's folder")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        images = np.frombuffer(row.pop("images"), np.uint8).reshape(-1, *self._shape)
-        return {**row, "probabilities": self.probabilities(images).tobytes()}
+        content = row.pop("images")
+        if self._refused:
+            return {**row, "probabilities": b"", "refused": self._refused}
+        try:
+            images = np.frombuffer(content, np.uint8).reshape(-1, *self._answering.image_shape)
+            return {**row, "probabilities": self.probabilities(images).tobytes()}
+        except DataError as error:
+            return {**row, "probabilities": b"", "refused": str(error)}
 
 
 class _ReadAndAnswer(_AnswerRead):

@@ -10,7 +10,8 @@ import numpy as np
 
 from reconv.errors import ReconvError
 from reconv.registry.reference import Reference, load_reference
-from reconv.registry.registry import TEST_SET, Registry, utc_now
+from reconv.registry.registry import Registry, utc_now
+from reconv.registry.version import TEST_SET
 
 _COMPARISON = "reconv.comparison."
 

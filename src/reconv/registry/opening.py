@@ -2,17 +2,22 @@
 
 from reconv.params import THIS_MACHINE, Params, ResourcesParams
 from reconv.registry.registry import Registry
-from reconv.tracking.opening import model_name
+from reconv.tracking.opening import model_name, model_name_of_old
 from reconv.tracking.server import client_of
 
 
 def open_registry(params: Params, name: str | None = None) -> Registry:
-    """Of the registered model of params.yaml, or of `name`.
+    """Of the registered model of params.yaml, or of `name`. A model that an earlier version registered under the name
+    that it gave to this source is found by that name.
 
     Raises:
         UnavailableError: the tracking server does not answer.
     """
-    return registry_at(name or model_name(params), params.resources)
+    registry = registry_at(name or model_name(params), params.resources)
+    if name or params.register_.name != "auto" or registry.exists():
+        return registry
+    of_old = registry_at(model_name_of_old(params), params.resources)
+    return of_old if of_old.exists() else registry
 
 
 def registry_at(name: str, resources: ResourcesParams = THIS_MACHINE) -> Registry:

@@ -6,6 +6,7 @@ N images, K classes.
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,16 @@ from numpy.typing import NDArray
 from reconv.data.arrays import PreparedData
 from reconv.data.fingerprints import fingerprints, means_and_deviation
 from reconv.data.shards import AnyImages
+from reconv.errors import DataError
 from reconv.files import read_arrays, write_arrays
 from reconv.serving.bundle import REFERENCE
 
 Hashes = NDArray[np.uint64]
+_TYPES: dict[str, type[np.generic]] = {
+    **dict.fromkeys(("development", "test"), np.uint64),
+    "class_counts": np.int64,
+    **dict.fromkeys(("brightness", "contrast", "colourfulness", "confidence"), np.float32),
+}
 _SAMPLE = 10_000
 _CHUNK = 1000
 
@@ -58,9 +65,20 @@ def save_reference(reference: Reference, bundle: Path) -> None:
 
 
 def load_reference(bundle: Path) -> Reference | None:
-    """None of a classifier from before there was one. Raises DataError if it is damaged."""
+    """Return None for a classifier from before there was one. Raises DataError if it is damaged."""
     path = bundle / REFERENCE
-    return Reference(**read_arrays(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    arrays = read_arrays(path)
+    wrong = arrays.keys() ^ _TYPES.keys() or {name for name in _TYPES if _is_wrong(arrays[name], _TYPES[name])}
+    if wrong:
+        raise DataError(f"{path} is damaged ({', '.join(sorted(wrong)[:3])}): register the model again.")
+    return Reference(**arrays)
+
+
+def _is_wrong(array: NDArray[Any], dtype: type[np.generic]) -> bool:
+    """Unless it is a row of finite numbers, none of them negative."""
+    return array.dtype != dtype or array.ndim != 1 or not bool((np.isfinite(array) & (array >= 0)).all())
 
 
 def content_hashes(images_N: AnyImages) -> Hashes:

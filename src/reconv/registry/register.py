@@ -20,22 +20,17 @@ from reconv.artifacts import Contest, Decision, Metrics, Registration, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.data.shards import AnyImages
 from reconv.files import read_json, read_yaml, sha256_of_file
+from reconv.model_json import read_model_json
 from reconv.params import Params
 from reconv.places import BASELINE, CNN, COMPARE, evaluate_dir, run_file, search_dir, seed_dir
+from reconv.registry.checksums import CHECKSUMS, FILES_SHA256, Checksums, check_files, checksums_of
+from reconv.registry.fetching import BUNDLE_ARTIFACT, MODEL_ARTIFACT, OPPONENT_ARTIFACT
 from reconv.registry.gate import Look, contest, decide, fresh_test_note, mcnemar_p_value
 from reconv.registry.ledger import look_number
 from reconv.registry.reference import Reference, content_hashes, load_reference, reference_of, save_reference
-from reconv.registry.registry import (
-    CANDIDATE,
-    MODEL_ARTIFACT,
-    OPPONENT_ARTIFACT,
-    TEST_SET,
-    WEIGHTS_SHA256,
-    Registry,
-    Version,
-    taken_back,
-)
-from reconv.serving.bundle import MODEL, WEIGHTS, identity, write_bundle
+from reconv.registry.registry import Registry, taken_back
+from reconv.registry.version import CANDIDATE, TEST_SET, WEIGHTS_SHA256, Version
+from reconv.serving.bundle import WEIGHTS, identity, read_served, write_bundle
 from reconv.serving.logits import Logits, scaled_probabilities
 from reconv.tracking.lineage import dvc_hashes
 from reconv.tracking.opening import git_commit
@@ -239,8 +234,8 @@ def register(outcome: Outcome, data: PreparedData, params: Params, run: StageRun
 
 
 def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry) -> Version:
-    model, manifest_digest = judged.model, read_json(judged.bundle / "served.json")["data_digest"]
-    source = _log_model(judged, outcome, run)
+    model, manifest_digest = judged.model, read_served(judged.bundle).data_digest
+    source, files_sha256 = _log_model(judged, outcome, run)
     tags = {
         "model": model,
         "seed": str(SERVED_SEED),
@@ -250,6 +245,7 @@ def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry)
         **{key: str(value) for key, value in asdict(outcome.origins[model]).items()},
         "test_accuracy": f"{outcome.metrics[model].accuracy.seeds[SERVED_SEED]:.6f}",
         CANDIDATE: judged.identity,
+        FILES_SHA256: files_sha256,
         WEIGHTS_SHA256: sha256_of_file(judged.bundle / WEIGHTS),
         TEST_SET: judged.reference.test_digest,
         **_of_torchvision(judged.bundle),
@@ -263,13 +259,13 @@ def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry)
 def _of_torchvision(bundle: Path) -> dict[str, str]:
     """Name and, if there are any, digest of the pretrained weights of the classifier; nothing for a network of our
     own."""
-    described = read_json(bundle / MODEL)
-    found = {"network": described["network"].get("model"), "weights_sha256": described.get("weights_sha256")}
+    described = read_model_json(bundle)
+    found = {"network": described.network.get("model"), "weights_sha256": described.weights_sha256}
     return {key: value for key, value in found.items() if value}
 
 
-def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> str:
-    """Under the run, with the other model beside it; its URI."""
+def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> tuple[str, str]:
+    """Log it under the run, with the other model beside it; its URI, and the digest of the list of all its files."""
     import mlflow
 
     torchvision = ["torchvision"] if _of_torchvision(judged.bundle) else []
@@ -286,4 +282,23 @@ def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> str:
         )
         mlflow.log_metrics(test_metrics(outcome.metrics[judged.model]), model_id=info.model_id)
         mlflow.log_artifacts(str(judged.opponent), OPPONENT_ARTIFACT)
-        return str(info.model_uri)
+        return str(info.model_uri), _log_checksums(info.model_uri, judged, code)
+
+
+def _log_checksums(uri: str, judged: Judged, code: Path) -> str:
+    """Of all files of the model as MLflow has them now; the SHA-256 of their list.
+
+    Raises:
+        RegistryError: the code or the bundle is not what was sent there a moment ago.
+    """
+    import mlflow
+
+    with tempfile.TemporaryDirectory(prefix="reconv-register-") as scratch:
+        model = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
+        for sent, there in ((code, model / "code" / "reconv"), (judged.bundle, model / BUNDLE_ARTIFACT)):
+            check_files(there, checksums_of(sent))
+        checksums = Checksums(model=checksums_of(model), opponent=checksums_of(judged.opponent))
+        path = Path(scratch) / CHECKSUMS
+        checksums.save(path)
+        mlflow.log_artifact(str(path))
+        return sha256_of_file(path)

@@ -6,49 +6,28 @@ a champion can be taken back.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from reconv.errors import RegistryError
-from reconv.files import sha256_of_file
-from reconv.places import STATE
-from reconv.serving.bundle import WEIGHTS
+from reconv.params import registered_name
+from reconv.registry.fetching import Fetcher
+from reconv.registry.version import CANDIDATE, CHALLENGER, CHAMPION, Version
+from reconv.tracking.filters import quoted
 from reconv.untrusted import without_links
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-CHAMPION, CHALLENGER = "champion", "challenger"
-CANDIDATE, WEIGHTS_SHA256, TEST_SET = "reconv.candidate", "reconv.weights_sha256", "reconv.test_set"
-"""Tags of a version."""
-MODEL_ARTIFACT, BUNDLE_ARTIFACT = "model", "artifacts/classifier"
-OPPONENT_ARTIFACT = "opponent"
-"""The other model's classifier, among the artifacts of the run that registers."""
 _CHANGE = "reconv.champion."
-_CACHE = STATE / "models"
 _MOST_CHARACTERS = 4000
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 
 Kind = Literal["promoted", "by hand", "rolled back"]
-
-
-@dataclass(frozen=True)
-class Version:
-    number: int
-    aliases: tuple[str, ...]
-    run_id: str
-    tags: Mapping[str, str]
-    description: str
-    created: float
-    """Seconds since 1970."""
-
-    @property
-    def is_champion(self) -> bool:
-        return CHAMPION in self.aliases
 
 
 @dataclass(frozen=True)
@@ -63,15 +42,27 @@ class Change:
 
 
 class Registry:
-    """Of the registered model `name`, which need not exist yet."""
+    """Of the registered model `name`, which need not exist yet.
+
+    Raises:
+        RegistryError: no model can have that name.
+    """
 
     def __init__(self, client: "MlflowClient", name: str) -> None:
+        try:
+            self.name = registered_name(name)
+        except ValueError as error:
+            raise RegistryError(f"the registered model's name is {name!r}, must be {error}.") from None
         self._client = client
-        self.name = name
+        self._fetcher = Fetcher(client, name)
+
+    def exists(self) -> bool:
+        found = self._client.search_registered_models(f"name = {quoted(self.name)}", max_results=1)
+        return bool(found)
 
     def versions(self) -> list[Version]:
         """The newest first."""
-        found = {int(one.version): one for one in self._client.search_model_versions(f"name = '{self.name}'")}
+        found = {int(one.version): one for one in self._client.search_model_versions(f"name = {quoted(self.name)}")}
         # A search does not fill the aliases in.
         aliases: dict[int, list[str]] = {}
         for alias, version in (self._model().aliases if found else {}).items():
@@ -109,48 +100,27 @@ class Registry:
         return _version(mlflow.register_model(source, self.name, tags=dict(tags)), [])
 
     def bundle(self, version: Version) -> Path:
-        """Its folder on this machine, fetched once.
+        """Its classifier's folder on this machine, fetched once and checked every time.
 
         Raises:
             RegistryError: it cannot be had, or is not what was registered.
         """
-        place = self._client.get_model_version_download_uri(self.name, str(version.number))
-        return self._fetched(
-            version, "classifier", f"{place.rstrip('/')}/{BUNDLE_ARTIFACT}", version.tags.get(WEIGHTS_SHA256)
-        )
+        return self._fetcher.bundle(version)
 
     def opponent(self, version: Version) -> Path:
-        """The folder of the other model's classifier, which it was compared with, on this machine.
+        """The folder of the other model's classifier, which it was compared with; errors as of `bundle`."""
+        return self._fetcher.opponent(version)
 
-        Raises:
-            RegistryError: it cannot be had.
-        """
-        return self._fetched(version, "opponent", f"runs:/{version.run_id}/{OPPONENT_ARTIFACT}", None)
+    def copy_model(self, version: Version, out: Path) -> None:
+        """Write all that MLflow would load and run of it to the new folder `out`, checked; errors as of `bundle`."""
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".reconv-", dir=out.parent) as temporary:
+            self._fetcher.model(version, Path(temporary)).replace(out)
 
-    def _fetched(self, version: Version, what: str, uri: str, sha256: str | None) -> Path:
-        import mlflow
-        from mlflow.exceptions import MlflowException
-
-        folder = _CACHE / self.name / f"{version.number}-{version.run_id[:8]}" / what
-        if folder.exists():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=folder.parent) as temporary:
-            try:
-                fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=temporary))
-            except (MlflowException, OSError) as error:
-                raise RegistryError(
-                    f"the {what} of {self.name} version {version.number} cannot be fetched "
-                    f"({next(iter(str(error).splitlines()), type(error).__name__)}): if MLflow's artifacts are gone "
-                    "for good, delete that version there."
-                ) from None
-            if sha256 and sha256_of_file(fetched / WEIGHTS) != sha256:
-                raise RegistryError(
-                    f"{self.name} version {version.number}: its weights are not those that were registered (SHA-256 "
-                    f"{sha256[:12]}… expected)."
-                )
-            fetched.replace(folder)
-        return folder
+    def verify(self, version: Version) -> None:
+        """Raises RegistryError unless all that MLflow would load and run of it is what was registered."""
+        with TemporaryDirectory(prefix="reconv-verify-") as temporary:
+            self._fetcher.model(version, Path(temporary))
 
     def changes(self) -> list[Change]:
         """Of who is champion, the first first."""
@@ -177,8 +147,9 @@ class Registry:
     def challenge(self, version: Version) -> None:
         self._client.set_registered_model_alias(self.name, CHALLENGER, str(version.number))
 
-    def roll_back(self, reason: str) -> tuple[Version, Version]:
-        """Make the champion before the present one champion again; the one that was and the one that is.
+    def roll_back(self, reason: str, check: Callable[[Version], None] | None = None) -> tuple[Version, Version]:
+        """Make the champion before the present one champion again, if `check` does not raise for it; the one that was
+        and the one that is.
 
         Raises:
             RegistryError: there was none.
@@ -195,6 +166,8 @@ class Registry:
                 "`reconv promote VERSION` makes another version champion."
             )
         after = present[known[-1]]
+        if check is not None:
+            check(after)
         self.promote(after, "rolled back", reason)
         return before, after
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconv.errors import RegistryError
+from reconv.model_json import MODEL
 from reconv.params import PARAMS_FILE, Params, load_params
 from reconv.registry.opening import open_registry, registry_at
-from reconv.registry.registry import Registry, Version
-from reconv.serving.bundle import MODEL
+from reconv.registry.registry import Registry
+from reconv.registry.version import Version
 
 _URI = re.compile(r"models:/(?P<name>[^/@:]+)[/@](?P<version>[^/@:]+)")
 
@@ -21,6 +22,11 @@ class Resolved:
     registry: Registry | None
     """None of a folder."""
     version: Version | None
+
+    @property
+    def warning(self) -> str:
+        """One line where it could not be checked in full; empty otherwise."""
+        return self.version.warning if self.version else ""
 
 
 def resolve(model: str) -> Resolved:

@@ -12,7 +12,7 @@ from reconv.registry.gate import fresh_test_note
 from reconv.registry.opening import open_registry
 from reconv.registry.reference import load_reference
 from reconv.registry.register import judge, outcome_here
-from reconv.registry.registry import Version
+from reconv.registry.version import Version
 from reconv.retraining.cost import cost_of
 from reconv.retraining.drift import drift, new_images
 from reconv.retraining.record import Changes, Draft, Ended
@@ -73,6 +73,8 @@ class Work:
             raise RetrainingError("the job did not succeed: its lines above say why. The next run goes on.")
 
     def _look_for_drift(self, champion: Version) -> None:
+        if champion.warning:
+            self._say(champion.warning)
         bundle = self._registry.bundle(champion)
         reference = load_reference(bundle)
         if reference is None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from reconv.data.arrays import Split
 from reconv.data.decoding import Conversion
 from reconv.data.shards import AnyImages
+from reconv.errors import DataError
 from reconv.models.classifier import load_classifier
 from reconv.serving.bundle import read_served
 from reconv.serving.logits import Logits, predict_logits, scaled_probabilities
@@ -45,11 +46,18 @@ class Answering:
         return self.conversion.shape
 
     def logits(self, images_NHWC: AnyImages) -> Logits:
-        """(N, K) of raw images, uint8 (N, *image_shape)."""
+        """(N, K) of raw images, uint8 (N, *image_shape).
+
+        Raises:
+            DataError: they are not finite, as weights that are all finite can be too large.
+        """
         if len(images_NHWC) == 0:
             return np.empty((0, len(self.class_names)), np.float32)
         split = Split(images_NHWC, np.zeros(len(images_NHWC), np.int64))
-        return predict_logits(self.classifier, split, BATCH_SIZE, self.device)
+        logits_NK = predict_logits(self.classifier, split, BATCH_SIZE, self.device)
+        if not np.isfinite(logits_NK).all():
+            raise DataError("the model's outputs are NaN or infinite: its weights are too large; train it again.")
+        return logits_NK
 
     def probabilities(self, images_NHWC: AnyImages) -> NDArray[np.float64]:
         """(N, K), calibrated."""

@@ -3,26 +3,32 @@
 Read wherever a model is used; nothing in it is unpickled or run.
 """
 
+import os
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from reconv.artifacts import Artifact, Manifest
 from reconv.data.decoding import Conversion, Resize
+from reconv.domains import Number, Side
 from reconv.errors import DataError
 from reconv.files import digest_of, read_json, sha256_of_file
+from reconv.model_json import MODEL, read_model_json
 
-WEIGHTS, MODEL, SERVED = "weights.safetensors", "model.json", "served.json"
+WEIGHTS, SERVED = "weights.safetensors", "served.json"
 REFERENCE = "reference.npz"
+_MAX_BYTES = 2**20
 
 
 class Served(Artifact):
     """served.json: what becomes of images before the classifier sees them, and of its logits after."""
 
     format_version: Literal[1] = 1
-    temperature: float
+    temperature: Annotated[Number, Field(ge=1e-3, le=1e3)]
     """By which logits are divided, so that confidence and accuracy agree (Guo et al. 2017)."""
-    image_size: int
+    image_size: Side
     channels: Literal[1, 3]
     resize: Resize
     source: str
@@ -52,15 +58,32 @@ def write_bundle(out: Path, trained: Path, temperature: float, manifest: Manifes
 
 
 def read_served(bundle: Path) -> Served:
-    """Of a champion from before there was such a file: as it answered then."""
-    if (bundle / SERVED).exists():
-        return Served.load(bundle / SERVED)
-    height, width, channels = read_json(bundle / MODEL)["image_shape"]
-    if height != width or channels not in (1, 3):
-        raise DataError(f"{bundle} holds a classifier of images of {height} x {width} x {channels}: register it anew.")
-    return Served(
-        temperature=1.0, image_size=height, channels=channels, resize="crop", source="unknown", data_digest=""
-    )
+    """Return what served.json says; of a champion from before there was such a file: as it answered then.
+
+    Raises:
+        DataError: a file is damaged, holds a value out of its bounds, or both disagree on the images.
+    """
+    height, width, channels = read_model_json(bundle).image_shape
+    if not os.path.lexists(bundle / SERVED):
+        if height != width or channels not in (1, 3):
+            raise DataError(
+                f"{bundle} holds a classifier of images of {height} x {width} x {channels}: register it anew."
+            )
+        return Served(
+            temperature=1.0,
+            image_size=height,
+            channels=1 if channels == 1 else 3,
+            resize="crop",
+            source="unknown",
+            data_digest="",
+        )
+    served = Served.load(bundle / SERVED, _MAX_BYTES)
+    if served.conversion.shape != (height, width, channels):
+        raise DataError(
+            f"{bundle / SERVED} describes images of {served.image_size} x {served.image_size} x {served.channels}, "
+            f"{MODEL} of {height} x {width} x {channels}: one of them was changed; register the model again."
+        )
+    return served
 
 
 def identity(bundle: Path) -> str:
@@ -68,9 +91,16 @@ def identity(bundle: Path) -> str:
     served = read_served(bundle)
     return digest_of(
         {
-            "weights": sha256_of_file(bundle / WEIGHTS),
+            "weights": _sha256_of_weights(bundle),
             "model": read_json(bundle / MODEL),
             "temperature": served.temperature,
             "conversion": [served.image_size, served.channels, served.resize],
         }
     )
+
+
+def _sha256_of_weights(bundle: Path) -> str:
+    try:
+        return sha256_of_file(bundle / WEIGHTS)
+    except OSError as error:
+        raise DataError(f"{bundle / WEIGHTS} cannot be read ({error}): run `dvc repro`.") from None

@@ -6,15 +6,14 @@ MLflow runs this file by itself ("models from code"), so that nothing is unpickl
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from reconv.serving.answering import Answering
-from reconv.serving.requests import RequestError, RequestTooLargeError, images_of
+from reconv.serving.loaded import LoadedModel
+from reconv.serving.requests import RequestError, RequestTooLargeError
 
 BUNDLE = "classifier"
 """Name of the artifact: a folder as reconv.serving.bundle writes it."""
@@ -36,32 +35,22 @@ class _TooLarge(MlflowException):  # type: ignore[misc]
 
 class ServedClassifier(PythonModel):  # type: ignore[misc]
     def load_context(self, context: PythonModelContext) -> None:
-        self._answering = Answering(Path(context.artifacts[BUNDLE]))
+        self._model = LoadedModel(Path(context.artifacts[BUNDLE]))
 
     def predict(  # type: ignore[no-untyped-def]  # MLflow would take a hint for a schema, and complain of it
         self, context, model_input, params=None
     ) -> pd.DataFrame:
-        """What `images_of` reads -> a row per image: class, confidence, and every class's probability by its name.
+        """As of LoadedModel.
 
         Raises:
-            MlflowException: there is something else in it, or too much; a server answers 400 or 413 and says what.
+            MlflowException: it is not what can be answered, or too much; a server answers 400 or 413 and says what.
         """
-        answering = self._answering
         try:
-            images = images_of(model_input, answering.conversion)
+            return self._model.predict(model_input)
         except RequestTooLargeError as error:
             raise _TooLarge(f"{error}.") from None
         except RequestError as error:
             raise MlflowException(f"{error}.", error_code=INVALID_PARAMETER_VALUE) from None
-        probabilities_NK = answering.probabilities(images)
-        names = answering.class_names
-        return pd.DataFrame(
-            {
-                "class": np.array(names, object)[probabilities_NK.argmax(axis=1)],
-                "confidence": probabilities_NK.max(axis=1),
-                "probabilities": [dict(zip(names, row, strict=True)) for row in probabilities_NK.tolist()],
-            }
-        )
 
 
 set_model(ServedClassifier())

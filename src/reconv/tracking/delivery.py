@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconv.tracking.filters import quoted
 from reconv.tracking.journal import Line
 
 if TYPE_CHECKING:
@@ -145,9 +146,8 @@ class Delivery:
         found: dict[str, str] = {}
         token = None
         while True:
-            page = self._client.search_runs(
-                [self._experiment()], f"tags.`{PARENT}` = '{self._stage_id}'", max_results=1000, page_token=token
-            )
+            nested = f"tags.`{PARENT}` = {quoted(self._stage_id)}"
+            page = self._client.search_runs([self._experiment()], nested, max_results=1000, page_token=token)
             found |= {run.data.tags[KEY]: run.info.run_id for run in page if KEY in run.data.tags}
             token = page.token
             if not token:

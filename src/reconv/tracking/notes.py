@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reconv.masking import masked
 from reconv.params import Params
+from reconv.tracking.filters import quoted
 from reconv.tracking.opening import experiment_of
 from reconv.tracking.record import NOTE
 from reconv.tracking.server import client_of, tracking_uri, unavailable
@@ -23,7 +24,9 @@ def note_run(
     client, uri = client_of(params.resources), tracking_uri(params.resources)
     try:
         experiment_id = experiment_of(client, uri, params)
-        for begun in client.search_runs([experiment_id], f"attributes.run_name = '{name}' and status = 'RUNNING'"):
+        for begun in client.search_runs(
+            [experiment_id], f"attributes.run_name = {quoted(name)} and status = 'RUNNING'"
+        ):
             client.delete_run(begun.info.run_id)
         run_id = str(client.create_run(experiment_id, run_name=name, tags=kept).info.run_id)
         for key, value in metrics.items():

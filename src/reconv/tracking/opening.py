@@ -1,6 +1,7 @@
 """Finding or starting the MLflow run of a stage, nested in that of the pipeline."""
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,18 @@ _PIPELINE = STATE / "pipeline.json"
 
 
 def model_name(params: Params) -> str:
-    """Of the registered model; the experiment is named alike for `auto`."""
-    return slug(masked(params.data.source)) if params.register_.name == "auto" else params.register_.name
+    """Return the registered model's name; `auto` is the last part of the source's path, so that data may move."""
+    if params.register_.name != "auto":
+        return params.register_.name
+    source = masked(params.data.source)
+    last = re.split(r"[/\\:]", source.rstrip("/"))[-1]
+    name = slug(re.sub(r"\.(zip|tar|tgz|csv|parquet)(\.\w+)?$", "", last))
+    return slug(source) if set(last) <= {"."} or not name.strip(".") else name
+
+
+def model_name_of_old(params: Params) -> str:
+    """Return the name that `auto` was in earlier versions: the whole path."""
+    return slug(params.data.source)
 
 
 @contextmanager

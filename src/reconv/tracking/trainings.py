@@ -13,6 +13,7 @@ from reconv.errors import RegistryError
 from reconv.params import AugmentParams, Params, RecipeParams
 from reconv.resuming import code_digest
 from reconv.tracking.delivery import KEY, PARENT
+from reconv.tracking.filters import quoted
 from reconv.tracking.server import reason_of
 
 if TYPE_CHECKING:
@@ -128,9 +129,8 @@ def recorded_training(client: "MlflowClient", run_id: str) -> Recorded:
 def seed_run(client: "MlflowClient", stage_run: str, seed: int) -> str:
     """The run of one seed of a final training. Raises RegistryError: there is none."""
     stage = _run(client, stage_run)
-    found = client.search_runs(
-        [stage.info.experiment_id], f"tags.`{PARENT}` = '{stage_run}' and tags.`{KEY}` = 'seed-{seed}'", max_results=1
-    )
+    wanted = f"tags.`{PARENT}` = {quoted(stage.info.run_id)} and tags.`{KEY}` = 'seed-{seed}'"
+    found = client.search_runs([stage.info.experiment_id], wanted, max_results=1)
     if not found:
         raise RegistryError(f"run {stage_run} has no training of seed {seed}.")
     return str(found[0].info.run_id)
