@@ -146,7 +146,7 @@ def _quiet(log: str, name: str, model: str | None) -> Iterator[TextIO]:
 
 def _report_our_mistake(console: Console, log: str) -> None:
     with suppress(OSError):  # the log's disk may be full
-        print(masked(traceback.format_exc()), file=sys.stderr)
+        sys.stderr.write(masked(traceback.format_exc()))
     console.print(traceback.format_exc())
     console.say(f"failed by a mistake of reconv's own. The whole log is {log_path(log)}.")
     _leave(1)
