@@ -149,9 +149,20 @@ def lock_within(file: int, seconds: float) -> None:
             time.sleep(0.1)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name `path` in an OSError of this block that names no file: a full disk is met by a write, which has no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _REMEDIES and not error.filename:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
+
+
 def write_at(path: Path, offset: int, content: "NDArray[Any]") -> None:
     """Into a file that is there, all of it or an OSError: a full disk takes a part of what is written unbuffered."""
-    with path.open("rb+") as file:
+    with writing(path), path.open("rb+") as file:
         file.seek(offset)
         file.write(content.data)
 

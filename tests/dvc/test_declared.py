@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.dependency.param import ParamsDependency
+from dvc.repo import Repo
 from project_folder import copy_pipeline, environment
 
 from reconv.dvc.declared import declared_stages, upstream
@@ -12,16 +14,18 @@ from reconv.errors import ParamsError
 from reconv.files import read_json
 
 
-def test_each_stage_declares_what_dvc_recorded_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_stage_declares_what_dvc_reads_of_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
-    locked = yaml.safe_load(Path("dvc.lock").read_text())["stages"]
     declared = declared_stages()
+    with Repo(str(repository)) as repo:
+        stages = {stage.name: stage for stage in repo.index.stages}
 
-    assert declared.keys() == locked.keys()
-    for name, entry in locked.items():
-        assert {*declared[name].deps} == {dep["path"] for dep in entry["deps"]}
-        assert {*declared[name].params} == {*entry.get("params", {}).get("params.yaml", {})}
-        assert {*declared[name].outs} == {out["path"] for out in entry["outs"]}
+        assert declared.keys() == stages.keys()
+        for name, stage in stages.items():
+            params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+            assert {*declared[name].deps} == {dep.def_path for dep in stage.deps if dep not in params}
+            assert {*declared[name].params} == {key for dep in params for key in dep.params}
+            assert {*declared[name].outs} == {out.def_path for out in stage.outs}
 
 
 def test_upstream_of_a_stage_is_what_its_inputs_are_made_by(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

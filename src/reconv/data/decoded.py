@@ -20,7 +20,7 @@ from reconv.data.decoders import RECORD, Chunk, DecodeChunks, Sums
 from reconv.data.decoding import Conversion
 from reconv.data.fingerprints import Fingerprints
 from reconv.data.storage import Storage
-from reconv.files import digest_of, read_json, sha256_of_file, write_json
+from reconv.files import digest_of, read_json, sha256_of_file, write_json, writing
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 64, 2**20
 _SAVED_BYTES = 32 * 2**20  # of pixels, after which what has been decoded is made safe
@@ -67,7 +67,7 @@ class DecodedImages:
         )
         done = 0
         unsaved: list[NDArray[np.void]] = []
-        with self._pixels.open("r+b") as pixels, self._records.open("ab") as records:
+        with writing(self._records), self._pixels.open("r+b") as pixels, self._records.open("ab") as records:
 
             def save() -> None:
                 os.fsync(pixels.fileno())
