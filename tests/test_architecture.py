@@ -60,7 +60,8 @@ ALLOWED: dict[str, set[str]] = {
     "retraining": BASE | {"data", "dead_locks", "registry", "repro", "running", "serving", "submission", "tracking"},
     "reproducing": BASE | {"data", "submission", "tracking", "training"},
     "inspection": BASE | {"data"},
-    "doctor": BASE | {"data.remote", "registry", "tracking", "training.cluster", "training.precision"},
+    "devices": {"errors", "training.precision"},
+    "doctor": BASE | {"data.remote", "devices", "registry", "tracking", "training.cluster"},
     "demo": {
         "errors",
         "places",

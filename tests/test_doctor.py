@@ -1,14 +1,20 @@
 """What the doctor finds, each trouble with its remedy."""
 
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from project_folder import environment
 
-from reconv import doctor
+from reconv import devices, doctor
 from reconv.doctor import Check, before_a_run, examine
+from reconv.tracking.server import connect
+
+RECONV = str(Path(sys.executable).with_name("reconv"))
 
 
 @pytest.fixture
@@ -16,6 +22,16 @@ def dvc_project(project: Path, repository: Path) -> Path:
     (project / "dvc.yaml").write_text((repository / "dvc.yaml").read_text())
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=project, check=True)
     return project
+
+
+@pytest.fixture
+def champion(dvc_project: Path) -> int:
+    """The number of a registered version."""
+    client = connect(f"sqlite:///{dvc_project / 'mlflow.db'}")
+    client.create_registered_model("images")
+    version = int(client.create_model_version("images", "file:///gone", tags={"test_accuracy": "0.9"}).version)
+    client.set_registered_model_alias("images", "champion", str(version))
+    return version
 
 
 def found(checks: Callable[[], object] = before_a_run) -> dict[str, Check]:
@@ -89,3 +105,56 @@ def test_packages_other_than_those_that_were_tested_are_a_warning(dvc_project) -
 
     assert check.state == "warning"
     assert "requirements.lock, which was tested, has torch 1.0.0" in check.remedy
+
+
+def test_the_command_imports_no_heavy_library(dvc_project: Path, champion: int) -> None:
+    command = [sys.executable, "-X", "importtime", RECONV, "doctor"]
+
+    done = subprocess.run(
+        command, env=environment(RECONV_VERBOSE="1"), capture_output=True, text=True, check=False, timeout=120
+    )
+
+    imported = set(re.findall(r"\| +(\w+)$", done.stderr, re.MULTILINE))
+    assert "psutil" in imported  # it says what is imported
+    assert imported & {"torch", "ray", "mlflow", "pandas", "numpy"} == set()
+    assert f"images version {champion}" in done.stdout
+
+
+def test_what_is_known_is_said_while_a_server_hangs(dvc_project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [RECONV, "doctor"], env=environment(MLFLOW_TRACKING_URI=uri), stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stdout is not None
+            said = next(line for line in process.stdout if " device " in line)
+            assert ("no GPU" in said, process.poll()) == (not devices.has_gpu_file(), None)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "value"),
+    [("MLflow", "MLFLOW_TRACKING_URI", "postgresql://127.0.0.1:1/runs"), ("Ray", "RAY_ADDRESS", "auto")],
+)
+def test_what_was_not_looked_at_is_not_called_fine(dvc_project, monkeypatch, name, variable, value) -> None:
+    monkeypatch.setenv(variable, value)
+    assert found()[name].state == "unchecked"
+
+
+def test_images_to_download_are_not_called_fine(dvc_project: Path) -> None:
+    params = (dvc_project / "params.yaml").read_text().replace("folder:images", "fashion-mnist")
+    (dvc_project / "params.yaml").write_text(params)
+    assert found()["images"].state == "unchecked"
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="torch sees this machine's GPU")
+def test_a_driver_whose_gpu_torch_does_not_see_is_a_warning(dvc_project, monkeypatch) -> None:
+    monkeypatch.setattr(devices, "_GPU_FILES", (dvc_project / "params.yaml",))
+
+    check = found(examine)["device"]
+
+    assert check.state == "warning"
+    assert "torch sees no GPU" in check.remedy

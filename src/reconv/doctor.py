@@ -1,6 +1,4 @@
-"""What this machine and this folder are, what will be used, what is wrong and how to mend it. Called by `reconv doctor`
-and, in part, before each run.
-"""
+"""Checks of this machine and this folder, each with its fix. Called by `reconv doctor` and, in part, before a run."""
 
 import importlib.metadata
 import os
@@ -9,18 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
+from reconv.devices import Gpu, ask_torch, cpu_has_native_bf16, driver_gpus, has_gpu_file, num_cores
 from reconv.errors import ReconvError
 from reconv.masking import masked
 from reconv.params import Params, load_params
 
-State = Literal["fine", "warning", "problem"]
+State = Literal["fine", "unchecked", "warning", "problem"]
 
 _LOCKED = Path("requirements.lock")
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "ray", "mlflow", "dvc", "optuna")
@@ -43,14 +42,13 @@ class Check:
 
 
 def examine() -> Iterator[Check]:
-    """All of it, as it is found: what takes seconds comes last."""
+    """Yield each check as soon as it is known, the slow ones last. This process imports neither torch nor Ray."""
     yield _python()
     yield _packages()
     yield from before_a_run()
     yield _memory()
     yield _git()
-    yield from _what_will_be_used()
-    yield _champion()
+    yield from _devices()
 
 
 def before_a_run() -> Iterator[Check]:
@@ -162,15 +160,20 @@ def _source(params: Params) -> Check:
 
     source = params.data.source
     kind, _, location = source.partition(":")
-    if kind in ("folder", "table", "archive") and not is_url(location) and not Path(location).expanduser().exists():
+    if kind not in ("folder", "table", "archive") or is_url(location):
+        return Check("images", "unchecked", f"{source}, which `fetch` downloads")
+    if not Path(location).expanduser().exists():
         return Check("images", "problem", f"{location} does not exist", "correct data.source in params.yaml.")
     return Check("images", "fine", source)
 
 
 def _tracking(params: Params) -> Check:
+    from reconv.tracking.local_store import file_of
     from reconv.tracking.server import check_tracking, tracking_uri
 
-    return _tried("MLflow", masked(tracking_uri(params.resources)), lambda: check_tracking(params.resources))
+    uri = tracking_uri(params.resources)
+    is_known = file_of(uri) is not None or uri.startswith(("http://", "https://"))
+    return _tried("MLflow", masked(uri), lambda: check_tracking(params.resources), is_known)
 
 
 def _cluster(params: Params) -> Check:
@@ -179,59 +182,73 @@ def _cluster(params: Params) -> Check:
     address = cluster_address(params.resources)
     if address is None:
         return Check("Ray", "fine", "starts on this machine with each stage that needs it, and ends with it")
-    return _tried("Ray", f"the cluster at {address}", lambda: check_reachable(address))
+    has_port = address.rpartition(":")[2].isdigit()
+    return _tried("Ray", f"the cluster at {address}", lambda: check_reachable(address), has_port)
 
 
-def _tried(name: str, text: str, attempt: Callable[[], object]) -> Check:
+def _tried(name: str, text: str, attempt: Callable[[], object], is_known: bool) -> Check:
+    """Without `is_known` the attempt cannot look: only the library finds such a place."""
     try:
         attempt()
     except ReconvError as error:
-        first, _, rest = str(error).partition("\n")
-        return Check(name, "problem", first, rest)
-    return Check(name, "fine", text)
+        return _problem(name, error)
+    return Check(name, "fine", text) if is_known else Check(name, "unchecked", f"{text}, which was not checked")
 
 
-def _what_will_be_used() -> Iterator[Check]:
+def _devices() -> Iterator[Check]:
+    """What the driver says comes first; where there is a GPU, torch says last whether it can use it."""
     try:
-        import torch
-        import torchvision  # noqa: F401
-
-        from reconv.training.precision import best_device, has_native_bf16
-    except Exception as error:  # whatever a broken installation raises
-        yield Check("torch", "problem", f"cannot be imported ({error})", "run `make setup`.")
+        gpus = driver_gpus()
+    except ReconvError as error:
+        yield _problem("GPU", error, "warning")
+        gpus = []
+    if gpus or has_gpu_file():
+        if gpus:
+            yield Check("GPU", "fine", _listed(gpus))
+        yield _champion()
+        yield _tried_by_torch()
         return
-    device = best_device()
-    precision = "bfloat16" if has_native_bf16(device) else "float32"
-    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
-    if device.type == "cuda":
-        names = ", ".join(
-            f"{torch.cuda.get_device_name(index)} ({torch.cuda.mem_get_info(index)[1] / _GB:,.0f} GB)"
-            for index in range(torch.cuda.device_count())
-        )
-        yield Check("device", "fine", f"{names}; trainings in {precision}")
-        return
-    text = f"no GPU: {cores} cores, trainings in {precision}"
+    text = f"no GPU: {num_cores()} cores{_precision(cpu_has_native_bf16())}"
     if shutil.which("nvidia-smi"):
-        yield Check("device", "warning", text, "there is an NVIDIA driver, but torch sees no GPU: see `nvidia-smi`.")
-        return
-    yield Check("device", "fine", text)
+        yield Check("device", "warning", text, "`nvidia-smi` is installed, but no driver is loaded: see what it says.")
+    else:
+        yield Check("device", "fine", text)
+    yield _champion()
+
+
+def _tried_by_torch() -> Check:
+    try:
+        torch = ask_torch()
+    except ReconvError as error:
+        return _problem("device", error)
+    if torch.gpus:
+        return Check("device", "fine", f"{_listed(torch.gpus)}{_precision(torch.has_native_bf16)}")
+    text = f"no GPU that torch can use: {num_cores()} cores{_precision(torch.has_native_bf16)}"
+    return Check("device", "warning", text, "there is a GPU driver, but torch sees no GPU: see `nvidia-smi`.")
+
+
+def _listed(gpus: Iterable[Gpu]) -> str:
+    return ", ".join(f"{gpu.name} ({gpu.total_bytes / _GB:,.0f} GB)" for gpu in gpus)
+
+
+def _precision(has_native_bf16: bool | None) -> str:
+    """Say what `precision: auto` becomes; nothing if that is unknown."""
+    return "" if has_native_bf16 is None else f"; trainings in {'bfloat16' if has_native_bf16 else 'float32'}"
 
 
 def _champion() -> Check:
-    try:
-        from reconv.registry.opening import open_registry
-        from reconv.tracking.opening import model_name
-        from reconv.tracking.server import is_there
+    from reconv.registry.glance import glance_at_champion
 
-        params = load_params()
-        if not is_there(params.resources):  # to look would make it
-            return Check("champion", "fine", f"none of {model_name(params)} yet")
-        registry = open_registry(params)
-        champion = registry.champion()
+    try:
+        found = glance_at_champion(load_params())
     except ReconvError as error:
         return Check("champion", "warning", str(error).splitlines()[0])
-    if champion is None:
-        return Check("champion", "fine", f"none of {registry.name} yet")
-    accuracy = champion.tags.get("test_accuracy", "")
-    measured = f", {float(accuracy):.2%} on its test images" if accuracy else ""
-    return Check("champion", "fine", f"{registry.name} version {champion.number}{measured}")
+    if found.number is None:
+        return Check("champion", "fine", f"none of {found.name} yet")
+    measured = f", {float(found.accuracy):.2%} on its test images" if found.accuracy else ""
+    return Check("champion", "fine", f"{found.name} version {found.number}{measured}")
+
+
+def _problem(name: str, error: ReconvError, state: State = "problem") -> Check:
+    first, _, rest = str(error).partition("\n")
+    return Check(name, state, first, rest)

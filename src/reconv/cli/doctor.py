@@ -1,4 +1,4 @@
-"""reconv doctor: what this machine and this folder are, what is wrong, and how to mend it."""
+"""reconv doctor: checks the machine and suggests fixes."""
 
 import sys
 from collections.abc import Iterator
@@ -12,18 +12,21 @@ from reconv.cli.conduct import FAILED, as_json, echo, print_json, silent, well_b
 if TYPE_CHECKING:
     from reconv.doctor import Check
 
-_MARKS = {"fine": "ok", "warning": "!", "problem": "X"}
-_COLOURS = {"fine": "green", "warning": "yellow", "problem": "red"}
+_MARKS = {"fine": "ok", "unchecked": "-", "warning": "!", "problem": "X"}
+_COLOURS = {"fine": "green", "unchecked": "blue", "warning": "yellow", "problem": "red"}
 
 
 @click.command()
 @as_json
 @well_behaved
 def doctor(wants_json: bool) -> None:
-    """Say what this machine and this folder lack, and how to mend it.
+    """Check this machine and this folder, and suggest fixes.
 
-    Looks at Python, torch, devices, Ray, MLflow, DVC, disk and images, and says what a run will use. Exit code 1 if
-    something would stop it.
+    Looks at Python, the versions of the packages, params.yaml, DVC, disk, images, MLflow, Ray, memory, git and devices,
+    and says what a run will use. torch is only loaded where there is a GPU. Exit code 1 if something would stop a run.
+
+    \b
+    ok  checked       -  not checked                    !  warning       X  problem
 
     \b
     Examples:
@@ -46,7 +49,7 @@ def doctor(wants_json: bool) -> None:
 
 
 def examine_silently(checks: Iterator["Check"]) -> Iterator["Check"]:
-    """Each as it is found; importing torch and mlflow writes what nobody asked for."""
+    """Yield each check as it is found, without what libraries write."""
     while True:
         with silent():
             check = next(checks, None)

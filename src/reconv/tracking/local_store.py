@@ -24,12 +24,19 @@ def check_local_store(uri: str, writes: bool = True) -> None:
     Raises:
         UnavailableError: MLflow could not use it, or not write to it if `writes`.
     """
-    if not uri.startswith(SQLITE) or "?" in uri or ":memory:" in uri:
+    path = file_of(uri)
+    if path is None:
         return
-    path = Path(uri.removeprefix(SQLITE)).absolute()
     _check_place(path, writes)
     if path.exists() and path.stat().st_size:  # MLflow makes its tables in an empty file
         _check_revision(path, _revision_of(path, writes))
+
+
+def file_of(uri: str) -> Path | None:
+    """Return the file of an SQLite store; None for a server, and for a URI with options."""
+    if not uri.startswith(SQLITE) or "?" in uri or ":memory:" in uri:
+        return None
+    return Path(uri.removeprefix(SQLITE)).absolute()
 
 
 def _check_place(path: Path, writes: bool) -> None:
