@@ -198,13 +198,13 @@ def _tried(name: str, text: str, attempt: Callable[[], object], is_known: bool) 
 def _devices() -> Iterator[Check]:
     """What the driver says comes first; where there is a GPU, torch says last whether it can use it."""
     try:
-        gpus = driver_gpus()
+        gpus: list[Gpu] | None = driver_gpus()
     except ReconvError as error:
         yield _problem("GPU", error, "warning")
-        gpus = []
-    if gpus or has_gpu_file():
-        if gpus:
-            yield Check("GPU", "fine", _listed(gpus))
+        gpus = None
+    if gpus:
+        yield Check("GPU", "fine", _listed(gpus))
+    if gpus is None or gpus or has_gpu_file():
         yield _champion()
         yield _tried_by_torch()
         return
