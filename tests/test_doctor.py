@@ -120,12 +120,12 @@ def test_the_command_imports_no_heavy_library(dvc_project: Path, champion: int) 
     assert f"images version {champion}" in done.stdout
 
 
+@pytest.mark.timeout(120)  # the server is waited for five times as long
 def test_what_is_known_is_said_while_a_server_hangs(dvc_project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        process = subprocess.Popen(
-            [RECONV, "doctor"], env=environment(MLFLOW_TRACKING_URI=uri), stdout=subprocess.PIPE, text=True
-        )
+        settings = environment(MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_TIMEOUT="600")
+        process = subprocess.Popen([RECONV, "doctor"], env=settings, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
             said = next(line for line in process.stdout if " device " in line)
