@@ -233,7 +233,7 @@ def _listed(gpus: Iterable[Gpu]) -> str:
 
 def _precision(has_native_bf16: bool | None) -> str:
     """Say what `precision: auto` becomes; nothing if that is unknown."""
-    return "" if has_native_bf16 is None else f"; trainings in {'bfloat16' if has_native_bf16 else 'float32'}"
+    return "" if has_native_bf16 is None else f"; `precision: auto` is {'bfloat16' if has_native_bf16 else 'float32'}"
 
 
 def _champion() -> Check:

@@ -26,7 +26,7 @@ def doctor(wants_json: bool) -> None:
     and says what a run will use. torch is only loaded where there is a GPU. Exit code 1 if something would stop a run.
 
     \b
-    ok  checked       -  not checked                    !  warning       X  problem
+    Marks: ok checked, - not checked, ! warning, X problem.
 
     \b
     Examples:
