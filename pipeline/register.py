@@ -12,7 +12,7 @@ from reconv.tracking.opening import end_pipeline_run
 if __name__ == "__main__":
     with stage("register") as this:
         outcome = outcome_here()
-        this.inputs.verify()  # before there is a new version
+        this.inputs.verify()  # before a new version is created
         registration = register(outcome, PreparedData(), this.params, this.run, open_registry(this.params))
 
         registration.save(REGISTERED)

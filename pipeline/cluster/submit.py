@@ -14,7 +14,7 @@ _BUSY, _INTERRUPTED = 75, 130
 
 
 def main() -> int:
-    """Return the exit code: 0 if the job succeeded and all of it is here, 75 if `dvc` is running here: try again."""
+    """Return the exit code: 0 if the job succeeded and all of it is here, 75 (try again) if `dvc` is running here."""
     console = Console("submit", None, sys.stdout)
     try:
         return 0 if Submission(sys.argv[1:], console.say, console.print).run() else 1

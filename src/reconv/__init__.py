@@ -19,9 +19,9 @@ answer_ctrl_c()
 
 
 def load_model(model: str) -> "LoadedModel":
-    """Load a registered model after its files were checked against the registry; none of the code stored with it runs.
+    """Load a registered model after checking its files against the registry; none of the code stored with it runs.
 
-    `model` is what the commands take as --model: models:/NAME@ALIAS, a version's number, an alias or a folder.
+    `model` is what commands take as --model: models:/NAME@ALIAS, a version's number, an alias or a folder.
 
     Raises:
         RegistryError: there is no such model, or its files are not those that were registered.

@@ -42,7 +42,7 @@ class RawSource(Artifact):
     class_names: tuple[str, ...]
     files: dict[str, str]
     empty_folders: tuple[str, ...] = Field(default=(), exclude_if=lambda folders: not folders)
-    """Where classes lie, without a file: they are no classes."""
+    """Folders beside the classes that hold no file; they are not classes."""
 
     @property
     def digest(self) -> str:

@@ -1,7 +1,7 @@
 """What a person sees of a stage: lines that stay, and one status line that is overwritten.
 
 Libraries print into logs/STAGE.log instead. On an output that is no terminal the status is a plain line now and then.
-Whatever is given, only text reaches the terminal: names of classes and files cannot control it.
+Only printable text reaches the terminal: names of classes and files cannot control it.
 """
 
 import os

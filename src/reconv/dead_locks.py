@@ -17,7 +17,7 @@ from reconv.files import lock_within
 
 _WAIT_SECONDS = 20.0
 _BUSY_WORDS = ("is busy, it is being blocked by", "Unable to acquire lock")
-"""Of DVC's two messages about its locks."""
+"""Parts of DVC's two messages about its locks."""
 _TEMPORARY = Path(".dvc/tmp")
 _REPOSITORY = _TEMPORARY / "lock"
 _LOCKS, _GUARD = _TEMPORARY / "rwlock", _TEMPORARY / "rwlock.lock"
@@ -28,7 +28,7 @@ def forget_the_dead() -> None:
     """Free what no living `dvc` of this machine holds in this folder."""
     if not _LOCKS.exists():
         return
-    with suppress(BlockingIOError), _GUARD.open("a") as guard:  # a living `dvc` that holds it that long is not dead
+    with suppress(BlockingIOError), _GUARD.open("a") as guard:  # whoever holds it that long is alive
         lock_within(guard.fileno(), _WAIT_SECONDS)
         try:
             locks = json.loads(_LOCKS.read_text())

@@ -1,5 +1,5 @@
-"""Checked types of the values in params.yaml and in a model's files, the domains of the search's space, and the text of
-what a value breaks. Used by params.py and by artifacts that hold the same values.
+"""Checked types of the values in params.yaml and in a model's files, the domains of the search space, and messages
+about wrong values. Used by params.py and by artifacts that hold the same values.
 """
 
 import re
@@ -14,11 +14,11 @@ Probability = Annotated[Number, Field(ge=0, lt=1)]
 Integer = Annotated[int, Field(strict=True)]
 PositiveInt = Annotated[Integer, Field(ge=1)]
 NonNegativeInt = Annotated[Integer, Field(ge=0)]
-# The bounds below are far beyond what anybody trains. They keep a file from another hand from asking for a network that
-# takes minutes to build.
+# The bounds below are far beyond what anybody trains. They stop an untrusted file from requesting a network that takes
+# minutes to build.
 Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
 Side = Annotated[Integer, Field(ge=8, le=1024)]
-"""Of an image, in pixels."""
+"""Height or width of an image in pixels."""
 NumUnits = Annotated[Integer, Field(ge=0, le=2**20)]
 NumLayers = Annotated[Integer, Field(ge=1, le=100)]
 KernelSize = Annotated[Integer, Field(ge=1, le=255)]
@@ -93,7 +93,7 @@ Space = dict[str, Domain]
 
 
 def problems_of(error: ValidationError) -> list[str]:
-    """One line per mistake: key, value, bound."""
+    """Return one line per mistake: key, value, bound."""
     lines: dict[str, str] = {}
     for detail in error.errors(include_url=False):
         # Members of a union stand in the location by their type or tag, a domain by its tag: not the user's concern.

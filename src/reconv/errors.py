@@ -4,7 +4,7 @@ from reconv.masking import masked
 
 
 class ReconvError(Exception):
-    """Names the value, the bound and the remedy; shows no password of a URI."""
+    """An error that names the value, the bound and the remedy, and shows no password of a URI."""
 
     def __str__(self) -> str:
         return masked(super().__str__())

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from upath import UPath
 
-_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C it reads dvc.lock in 6 ms instead of 46
+_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader reads dvc.lock in 6 ms instead of 46
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free space there"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Correct its permissions or choose another place"),
@@ -46,7 +46,7 @@ _REMEDIES = {
 REFUSED_BY_DISK = tuple(_REMEDIES)
 """Numbers of an OSError that a user can fix."""
 _MAX_COMPRESSION, _MIN_UNPACKED_BYTES = 20, 64 * 2**20
-"""Arrays of ours are far within it: pictures of one colour are small, digests do not compress."""
+"""Our own arrays are far below it: pictures of one colour are small, and digests do not compress."""
 AnyPath = Union[Path, "UPath"]
 """In a folder of this machine, or in a store behind a URL."""
 
@@ -55,7 +55,7 @@ def refusal(error: BaseException) -> str | None:
     """Say what the system refused, where, and what to do; None if this is not an error that a user can fix."""
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
-    # Of a copy the second is where it was to go; a full disk there is not that of the first.
+    # The second name of a copy is its destination, whose disk is the full one.
     name = error.filename2 or error.filename
     place = Path(os.fsdecode(name)).absolute() if name else Path.cwd()
     if error.errno == errno.ENOTDIR:
@@ -77,7 +77,7 @@ def atomic(path: AnyPath) -> Iterator[Path]:
     try:
         yield temporary
         put(temporary, path)
-    except OSError as error:  # of the temporary name, or of none where a disk is full
+    except OSError as error:  # it names the temporary file, or none if the disk is full
         if error.errno in _REMEDIES and temporary.name in str(error.filename or temporary):
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
@@ -151,7 +151,7 @@ def lock_within(file: int, seconds: float) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name `path` in an OSError of this block that names no file: a full disk is met by a write, which has no name."""
+    """Name `path` in an OSError of this block that names no file, as that of a write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -187,7 +187,7 @@ def open_regular(path: Path, max_bytes: int | None = None) -> Iterator[BinaryIO]
     """Open a regular file for reading, or what a link to one points to.
 
     Raises:
-        OSError: it is missing, or a folder, a FIFO (which would be waited for) or a device, or too large.
+        OSError: it is missing, a folder, a FIFO (which would block), a device, or too large.
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     status = os.fstat(file)
@@ -201,7 +201,7 @@ def open_regular(path: Path, max_bytes: int | None = None) -> Iterator[BinaryIO]
 
 
 def read_json(path: AnyPath, max_bytes: int | None = None) -> Any:
-    """Raises DataError if it is missing, not a regular file, larger than `max_bytes`, or not JSON; NaN is not."""
+    """Raises DataError if it is missing, not a regular file, larger than `max_bytes`, or not JSON (NaN is not)."""
     try:
         return json.loads(_read_text(path, max_bytes), parse_constant=_refuse_constant)
     except FileNotFoundError:
@@ -258,10 +258,10 @@ def write_arrays(path: Path, arrays: Mapping[str, "NDArray[Any]"]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, "NDArray[Any]"]:
-    """Name -> array of an .npz file; nothing is unpickled.
+    """Return name -> array of an .npz file; nothing is unpickled.
 
     Raises:
-        DataError: it is missing or damaged, or its arrays are far larger than the file that they were compressed to.
+        DataError: it is missing or damaged, or unpacks to far more bytes than it has.
     """
     try:
         with open_regular(path) as file, ZipFile(file) as archive:
@@ -270,7 +270,7 @@ def read_arrays(path: Path) -> dict[str, "NDArray[Any]"]:
             if (unpacked := sum(info.file_size for info in infos)) > bound:
                 raise ValueError(f"it unpacks to {unpacked:,} bytes, must be at most {bound:,}")
             return {info.filename.removesuffix(".npy"): _read_array(archive, info) for info in infos}
-    # What zipfile and numpy meet in a broken file: an unknown compression, a password, an array larger than memory.
+    # What zipfile and numpy raise for a broken file: an unknown compression, a password, an array larger than memory.
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
         raise DataError(f"{path} cannot be read ({error}): run `dvc repro`.") from None
 
@@ -291,7 +291,7 @@ def _read_array(archive: ZipFile, info: ZipInfo) -> "NDArray[Any]":
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """`table` without its index; no text in it is a formula to a spreadsheet. `read_csv` gives it back."""
+    """Write `table` without its index; no text in it is a formula to a spreadsheet. `read_csv` restores it."""
     safe = table.assign(**{str(name): _as_cells(column) for name, column in table.items() if not _is_number(column)})
     with atomic(path) as temporary:
         safe.to_csv(temporary, index=False)
@@ -306,7 +306,7 @@ def _as_cells(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def read_csv(path: Path, texts: Sequence[str]) -> "pd.DataFrame":
-    """What `write_csv` wrote; the columns `texts` stay text, also where it looks like a number or a missing value."""
+    """Read what `write_csv` wrote; the columns `texts` stay text, even what looks like a number or a missing value."""
     import pandas as pd
 
     table = pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False)

@@ -27,7 +27,7 @@ class Inspected:
     findings: tuple[DataFinding, ...]
     """Errors first: a run would stop at each of them."""
     counts: dict[Split, int]
-    """Of the images that can be used."""
+    """The number of usable images in each split."""
     images_per_class: dict[str, dict[str, int]]
     """split -> class name -> count."""
     image_shape: tuple[int, int, int]
@@ -50,9 +50,9 @@ def source_named(data: str) -> str:
 
 
 def inspect(data: str, params: DataParams, progress: Callable[[int, int], None]) -> Inspected:
-    """Look at all that a run would look at before training, and go on where it would stop.
+    """Check all that a run checks before training, and continue where a run would stop.
 
-    `params` say what becomes of the images; `progress` is told how many of how many are decoded.
+    `params` say how the images are decoded and split; `progress` is told how many of how many are decoded.
 
     Raises:
         DataError: it cannot be read at all, or is not laid out as images of classes.

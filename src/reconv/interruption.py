@@ -30,9 +30,9 @@ class _Phase:
 
 
 def answer_ctrl_c() -> None:
-    """Take over Ctrl-C in a process that `reconv` or a stage script started; nothing in any other program.
+    """Take over Ctrl-C in a process that `reconv` or a stage script started; do nothing in other programs.
 
-    Called by the package itself, so that it is first: everything that a command imports takes up to a second.
+    Called when the package is imported, so that it comes first: a command's other imports take up to a second.
     """
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
     if script.name != "reconv" and script.parent.name != "pipeline":
@@ -44,9 +44,9 @@ def answer_ctrl_c() -> None:
 
 @contextmanager
 def interruptible(terminal: int = _STDERR) -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in this block, whatever a library makes of it.
+    """Let Ctrl-C raise KeyboardInterrupt in this block, even if a library turns it into another error.
 
-    A second one is answered on what the file descriptor `terminal` leads to now.
+    The answer to a second one is written to what the file descriptor `terminal` refers to now.
     """
     _Phase.terminal, _Phase.is_working = os.dup(terminal), True
     try:
@@ -90,6 +90,6 @@ def _end(text: str) -> NoReturn:
 
 
 def _is_child() -> bool:
-    """Whether this is a process of multiprocessing, which has the arguments of its parent."""
+    """Return whether this is a process of multiprocessing, which has the arguments of its parent."""
     multiprocessing = sys.modules.get("multiprocessing")
     return multiprocessing is not None and multiprocessing.parent_process() is not None

@@ -37,7 +37,7 @@ _FOREIGN = "A page of another address may not send requests here.\n"
 
 @dataclass(frozen=True)
 class LocalPort:
-    """A port of the loopback address that is listened on, and the secret of whoever may use it."""
+    """A listening port on the loopback address, and the secret that a request needs."""
 
     listening: socket.socket
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
@@ -53,11 +53,11 @@ class LocalPort:
 
     @property
     def secret_url(self) -> str:
-        """The address to open: whoever has it may do what the page can do."""
+        """The address to open: anyone who has it can use the page."""
         return f"{self.url}?token={self.secret}"
 
     def new_server(self, app: ASGIApp) -> uvicorn.Server:
-        """A server of `app`, to be run with `sockets=[listening]`."""
+        """Return a server of `app`, to be run with `sockets=[listening]`."""
         config = uvicorn.Config(
             TrustedHostMiddleware(_OnlyWithSecret(app, self), allowed_hosts=_HOSTS, www_redirect=False),
             log_level="warning",
@@ -100,7 +100,7 @@ def listen(port: int) -> LocalPort:
 
 
 class _OnlyWithSecret:
-    """Passes on requests that carry the secret: as cookie, or as `Authorization: Bearer`, which MLflow's client sends.
+    """Middleware that passes on requests with the secret: as cookie, or as `Authorization: Bearer` (MLflow's client).
 
     `/?token=SECRET` sets the cookie.
     """

@@ -1,4 +1,4 @@
-"""Texts without the secrets of the URIs in them: for whatever is printed, logged or recorded."""
+"""Masking of secrets in URIs, for all text that is printed, logged or recorded."""
 
 import re
 from urllib.parse import unquote_plus
@@ -9,7 +9,7 @@ _USER = re.compile(r"//(?P<user>[^/?#\s]*)@")
 # A password with an unescaped / ? or #: what follows the colon is no port, and an @ comes later.
 _UNESCAPED_USER = re.compile(r"//(?P<user>[^/?#@\s:]*:(?!\d*(?:[/?#]|$))\S*)@")
 _SETTING = re.compile(r"(?<=[?&;#])(?P<name>[^=&;#]*)=(?P<value>[^&;#]*)")
-# Any other setting of a URI may be a secret: drivers and stores name theirs as they like.
+# Any other setting of a URI may be a secret: each driver and store has its own names.
 _HARMLESS = {
     *("host", "port", "dbname", "database", "driver", "charset", "sslmode", "timeout", "connect_timeout"),
     *("application_name", "region", "region_name", "endpoint_url", "version", "versionid", "dl", "download", "raw"),
@@ -21,7 +21,7 @@ _FEWEST_CHARACTERS = 4  # shorter ones are in ordinary words
 def masked(text: str, uri: str = "") -> str:
     """Return `text` with *** for user, password and settings of all URIs in it, and for those of `uri` anywhere.
 
-    The second is for errors that repeat a part of the URI that they are about.
+    `uri` is for errors that repeat a part of the URI that they are about.
     """
     text = _URI.sub(lambda found: found[1] + _masked_rest(found[2]), text)
     for secret in sorted(_secrets_of(uri), key=len, reverse=True):
@@ -43,7 +43,7 @@ def _is_harmless(name: str) -> bool:
 
 
 def _secrets_of(uri: str) -> set[str]:
-    """Those long enough to be found in a text, as they stand and unescaped. A user's name alone is none."""
+    """Return the secrets that are long enough to search for, raw and unescaped. A user name is not a secret."""
     found = _URI.match(uri)
     if found is None:
         return set()

@@ -12,7 +12,7 @@ from reconv.params import ModelsParams, NetworkParams, network_params
 MODEL = "model.json"
 _MAX_BYTES = 16 * 2**20
 _MAX_CLASSES = 100_000
-# Of champions that were registered before there were these values.
+# For champions that were registered before these values existed.
 _OF_OLD = {"cnn": {"whitened": False, "shared_weights": True}}
 
 Shape = tuple[Side, Side, Annotated[Integer, Field(ge=1, le=3)]]
@@ -34,9 +34,9 @@ class ModelJson(Artifact):
     flips: Annotated[bool, Field(strict=True)] = False
     pixel_order: Seed | None = None
     input_shape: Shape | None = None
-    """Of what the network sees, where that is not the image's own shape."""
+    """The shape that the network sees, if it is not the image's own."""
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """Of the pretrained weights that it was trained from."""
+    """The digest of the pretrained weights that it was trained from."""
 
     @field_validator("class_names")
     @classmethod

@@ -233,7 +233,7 @@ class ReportParams(Section):
 
 
 def registered_name(value: str) -> str:
-    """`value`, if a model can be registered under it: MLflow uses it in paths, URIs and filters.
+    """Return `value` if a model can be registered under it: MLflow uses it in paths, URIs and filters.
 
     Raises:
         ValueError: says what a name must be.
@@ -356,7 +356,7 @@ class Params(Section):
             raise ParamsError(f"models.{model}: {_explain(error)}") from None
 
 
-_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C it takes 2 ms instead of 20
+_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader takes 2 ms instead of 20
 
 
 class _Yaml12Loader(_SAFE_LOADER):  # type: ignore[misc]
@@ -381,7 +381,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
-    """Read `path` as it is.
+    """Read the values of `path` unchecked.
 
     Raises:
         ParamsError: it is missing, or is not YAML with sections.
@@ -398,7 +398,7 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
 
 
 def check_params(raw: Mapping[str, Any]) -> Params:
-    """Return the values that `read_params` gave as the sections that stages use.
+    """Check the values from `read_params` and return them as the sections that stages use.
 
     Raises:
         ParamsError: names the key, its value, and the bound that it breaks.

@@ -1,4 +1,4 @@
-"""`dvc repro` in this folder, as a command runs it."""
+"""Run `dvc repro` in this folder. Called by `reconv run` and `reconv retrain`."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from reconv.running import running_stage
 
 
 def repro(arguments: Sequence[str]) -> int:
-    """Run `dvc repro`, its lines as they come, and return its exit code.
+    """Run `dvc repro`, print its output as it comes, and return its exit code.
 
     Raises:
         BusyError: another `dvc` runs here, or a stage that outlived its own.
@@ -38,7 +38,7 @@ def _wait(dvc: "subprocess.Popen[bytes]") -> int:
 
 
 def _has_terminal() -> bool:
-    """Whether Ctrl-C in a terminal reaches this process and its children."""
+    """Return whether Ctrl-C in a terminal reaches this process and its children."""
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError, AttributeError):  # no terminal, or no input

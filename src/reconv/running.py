@@ -63,7 +63,7 @@ def _lock(file: TextIO, name: str, say: Callable[[str], None], wait_seconds: flo
 
 
 def running_stage() -> str | None:
-    """Name a stage that another process runs in this folder; None if there is none."""
+    """Return the name of a stage that another process runs in this folder; None if there is none."""
     for path in sorted(LOCKS.glob("*")):
         if path.name == "retrain":  # the caller's own
             continue
@@ -85,9 +85,9 @@ def end_with_dvc(say: Callable[[str], None]) -> None:
 
 
 def parent_dvc() -> psutil.Process | None:
-    """Return the `dvc` that started this stage, None if none did.
+    """Return the `dvc` that started this stage, or None.
 
-    It is the nearest ancestor outside of the stage: there may be a shell between, which outlives it.
+    It is the nearest ancestor outside the stage: there may be a shell in between, which outlives it.
     """
     stage = os.environ.get("DVC_STAGE")  # which dvc gives to all that it starts
     if stage is None:

@@ -61,7 +61,7 @@ class Stage:
         return state
 
     def forget_mixed_state(self) -> None:
-        """Clear what was made while the code changed: some of it may come from other code than its folder says."""
+        """Clear resumable state if the code changed meanwhile: part of it may come from other code."""
         for state, code in self.resumable_dirs.items():
             if code != code_digest():
                 clear_dir(state)

@@ -1,7 +1,7 @@
-"""Text from data (names of classes and files, tags, what a library says of a file), made harmless where it is shown.
+"""Text from data (names of classes and files, tags, library messages about a file), made harmless where it is shown.
 
-A folder may have any name: one that sets a terminal's title, that a spreadsheet runs as a formula, that a page takes
-for markup. What the pipeline computes with stays as it is; only what people see is changed, everywhere in the same way.
+A folder may have any name: one that sets a terminal's title, that a spreadsheet runs as a formula, or that a page reads
+as markup. Values in computations stay unchanged; only what people see is changed, everywhere in the same way.
 """
 
 import html
@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.A
 
 
 def printable(text: str) -> str:
-    r"""Return one line for any terminal: what is not printable as an escape (\x1b, \n, \u202e).
+    r"""Return one line for any terminal, with escapes for what is not printable (\x1b, \n, \u202e).
 
     That is control characters, line ends, marks that change the direction of writing, and what has no width.
     """
@@ -51,5 +51,5 @@ def as_plotted(text: str) -> str:
 
 
 def without_links(markdown: str) -> str:
-    """Return Markdown of ours, names in it included, without links, pictures and HTML: it has none of its own."""
+    """Return our own Markdown without links, pictures and HTML, which only names in it can contain."""
     return markdown.replace("](", "]\\(").replace("<", "&lt;")

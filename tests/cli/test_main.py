@@ -135,13 +135,13 @@ def test_inspect_says_everything_that_would_stop_a_run_at_once(project: Path) ->
         "2 classes too small to be split by data.test",
         'class "left" has 0 left\n  - class "right" has 1 left',
     ):
-        assert problem in said.partition("and it would say:")[0]
+        assert problem in said.partition("and it would warn:")[0]
     for warning in (
-        "1 folder without a file, not taken for a class.\n  - =HYPERLINK",
+        "1 folder without a file, not used as a class.\n  - =HYPERLINK",
         'The classes "Middle" and "middle" differ only in case',
         "less than 20 training images of Middle",
     ):
-        assert warning in said.partition("and it would say:")[2]
+        assert warning in said.partition("and it would warn:")[2]
     assert not any(control in done.stdout for control in CONTROLS)
     assert json.loads(as_data.stdout)["counts"]["train"] > 0
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from reconv.data import bounds, decoding
+from reconv.data import decoding, file_checks
 from reconv.data.decoding import Conversion, Header, Resize, decode, read_header
 from reconv.errors import ImageError
 
@@ -141,7 +141,7 @@ def test_image_below_the_limit_of_pixels_is_read() -> None:
 
 
 def test_limit_of_pixels_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MAX_PIXELS", 63)
+    monkeypatch.setattr(file_checks, "MAX_PIXELS", 63)
 
     with pytest.raises(ImageError, match="has 8 x 8 pixels, must have at most 63"):
         convert(save(flat("L", 0)))

@@ -186,8 +186,7 @@ def test_too_many_images_get_a_413_that_names_the_limit_and_repeats_nothing(serv
 
     assert status == 413
     assert answer["message"] == (
-        "there are 10,001 images in the request, 10,000 of 8 x 8 x 1 at most can be answered: "
-        "send them in several requests."
+        "the request has 10,001 images, must have at most 10,000 of 8 x 8 x 1: send them in several requests."
     )
 
 

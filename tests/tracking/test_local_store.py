@@ -65,7 +65,7 @@ SPOILED: dict[str, tuple[Callable[[bytes], object], str, str]] = {
     ),
     "torn": (torn_in_the_middle, "is damaged", "Restore a backup"),
     "overwritten": (overwritten_inside, "is damaged", "Restore a backup"),
-    "another's": (of_another_program, "is not a store of MLflow", "move it away"),
+    "another's": (of_another_program, "is not an MLflow store", "move it away"),
     "newer": (at_revision("ffffffffffff"), "was written by a newer MLflow", "Install that MLflow"),
     "older": (at_revision("451aebb31d03"), "was written by an older MLflow", "mlflow db upgrade sqlite:///"),
 }

@@ -49,7 +49,7 @@ def test_trainings_without_room_end_with_who_holds_it(full_session, workers, tin
     monkeypatch.setenv("RECONV_WAIT_SECONDS", str(LIMIT))
     seen = Notes()
 
-    with pytest.raises(UnavailableError, match="run the same command to resume") as raised:
+    with pytest.raises(UnavailableError, match="run the same command again to resume") as raised:
         train_seeds([tiny_job], prepared, Path("state"), replace(full_session, workers=workers), seen)
 
     (said,) = seen.texts

@@ -30,7 +30,7 @@ named = click.option("--name", help="Registered model; by default that of params
 
 
 def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
-    """Print one message for what a user can fix, and exit with its code; a traceback means a bug of ours."""
+    """Print one message for an error that a user can fix, and exit with its code; a traceback means a bug."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -101,12 +101,12 @@ def only_json() -> Iterator[None]:
 
 
 def echo(text: str = "", *, before: str = "", err: bool = False, nl: bool = True) -> None:
-    """Print `text` for a person: names in it cannot control the terminal. `before` is code of ours that may."""
+    """Print `text` so that names in it cannot control the terminal; `before` is our own control code."""
     click.echo(before + printable_lines(text), err=err, nl=nl)
 
 
 def say_warning(text: str) -> None:
-    """One line on the error output; nothing if `text` is empty."""
+    """Print one line on stderr; nothing if `text` is empty."""
     if text:
         echo(f"reconv: {text}", err=True)
 

@@ -22,8 +22,8 @@ def demo(model: str, port: int, no_open: bool) -> None:
     """Open a page to drop images on, and see both answers.
 
     The champion's and the baseline's side by side, with the calibrated probability of each class and Grad-CAM, which
-    shows where the champion looks. Only this address, with its token, opens the page; no image leaves this machine or
-    is kept.
+    shows where the champion looks. Only the printed address, with its token, opens the page; no image is kept or
+    leaves this machine.
 
     \b
     Examples:

@@ -20,7 +20,7 @@ def inspect(data: str, wants_json: bool) -> None:
     """Say what is in a source of images and what is wrong with it.
 
     DATA is a folder, table, archive, URL or published set. Images are decoded as params.yaml says, split, and looked at
-    by the same gate as in a run. Everything that would stop a run is said at once; exit code 1 if there is something.
+    by the same gate as in a run. Everything that would stop a run is listed at once; the exit code is then 1.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def _in_words(found: "Inspected") -> str:
         lines += ["a run would stop here:", *map(in_words, found.problems), ""]
     others = [in_words(one) for one in found.findings if one not in found.problems]
     if found.problems and others:
-        lines.append("and it would say:")
+        lines.append("and it would warn:")
     lines += others or ([] if found.problems else ["nothing is wrong with them"])
     if found.problems or not found.source.startswith(("folder:", "table:", "archive:")):
         return "\n".join(lines).rstrip("\n")
@@ -72,7 +72,7 @@ def _in_words(found: "Inspected") -> str:
 
 
 def _counts(found: "Inspected") -> str:
-    """Images of each class and split."""
+    """Return a table of the images of each class and split."""
     per_class, counts = found.images_per_class, found.counts
     rows = [["class", *counts], *([name, *(f"{per_class[s][name]:,}" for s in counts)] for name in per_class["train"])]
     return table([*rows, ["all", *(f"{count:,}" for count in counts.values())]])

@@ -41,14 +41,14 @@ def models(context: click.Context, name: str | None, wants_json: bool) -> None:
 
 @models.command()
 @click.argument("version", default="champion")
-@click.option("--out", type=click.Path(path_type=Path), help="New folder for a checked copy, to be served from.")
+@click.option("--out", type=click.Path(path_type=Path), help="New folder for a checked copy to serve from.")
 @named
 @well_behaved
 def verify(version: str, out: Path | None, name: str | None) -> None:
     """Check a version's files and code against the checksums in the registry.
 
-    VERSION is a number or an alias. MLflow runs the code that is stored with a model without a check: serve the copy
-    that --out writes, which nobody but you can change afterwards.
+    VERSION is a number or an alias. MLflow runs the code that is stored with a model unchecked: serve the copy that
+    --out writes, and keep it where only you can write.
 
     \b
     Examples:
@@ -69,7 +69,7 @@ def verify(version: str, out: Path | None, name: str | None) -> None:
             raise RegistryError(f"--out is {out}, which exists already: name a new folder.")
         registry.copy_model(found, out)
     copied = f"; the checked copy is in {out}" if out else ""
-    echo(f"{registry.name} version {found.number}: all files are those that were registered{copied}")
+    echo(f"{registry.name} version {found.number}: all files match their checksums{copied}")
 
 
 def _list(name: str | None, wants_json: bool) -> None:
@@ -135,7 +135,7 @@ def _registry(name: str | None) -> "Registry":
 
 
 def _check(registry: "Registry", version: "Version") -> None:
-    """Nothing becomes champion that is not what was registered."""
+    """Refuse a version whose files are not those that were registered."""
     registry.verify(version)
     say_warning(version.warning)
 

@@ -65,13 +65,13 @@ def report(no_open: bool) -> None:
     type=click.IntRange(0, 65535),
     default=5000,
     show_default=True,
-    help="Port on the loopback address; 0 is any that is free.",
+    help="Port on the loopback address; 0 for any free one.",
 )
 @well_behaved
 def ui(port: int) -> None:
     """Open MLflow's pages on this machine, until Ctrl-C.
 
-    Only the printed address, with its token, opens them: other users of this machine can neither read nor write there.
+    Only the printed address, with its token, opens them: other users of this machine cannot use them.
 
     \b
     Examples:

@@ -15,7 +15,7 @@ import pandas as pd
 import PIL
 from numpy.typing import NDArray
 
-from reconv.data import bounds, decoding, fingerprints
+from reconv.data import decoding, file_checks, fingerprints
 from reconv.data.decoders import RECORD, Chunk, DecodeChunks, Sums
 from reconv.data.decoding import Conversion
 from reconv.data.fingerprints import Fingerprints
@@ -36,7 +36,7 @@ class DecodedImages:
     """
 
     def __init__(self, folder: Path, conversion: Conversion) -> None:
-        code = [sha256_of_file(Path(str(module.__file__))) for module in (bounds, decoding, fingerprints)]
+        code = [sha256_of_file(Path(str(module.__file__))) for module in (file_checks, decoding, fingerprints)]
         key = digest_of({"conversion": asdict(conversion), "code": code, "Pillow": PIL.__version__})
         self._conversion = conversion
         self._pixels, self._records, self._bad = (

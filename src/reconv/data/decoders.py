@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.data.bounded import decode
 from reconv.data.decoding import Conversion
 from reconv.data.fingerprints import FINGERPRINT, fingerprints
+from reconv.data.limited_decoding import decode
 from reconv.data.processes import spread
 from reconv.data.storage import Storage
 from reconv.errors import DataError, ImageError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from reconv.data import bounds
+from reconv.data import file_checks
 from reconv.errors import ImageError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -20,7 +20,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
 _DRAFT_TIMES = 2
 """A JPEG is decoded at the smallest of its scales that is still so many times the target: the rest is resized well."""
-Image.MAX_IMAGE_PIXELS = bounds.MAX_PIXELS  # Pillow's own guard, by default at another number
+Image.MAX_IMAGE_PIXELS = file_checks.MAX_PIXELS  # Pillow's own guard, by default at another number
 
 Channels = Literal["auto", 1, 3]
 Resize = Literal["crop", "pad", "stretch"]
@@ -74,22 +74,22 @@ def decode(content: bytes, to: Conversion, max_pixels: int | None = None) -> NDA
     up the proportions.
 
     Raises:
-        TooManyPixelsError: it has more than `max_pixels`, which may be fewer than are allowed.
+        TooManyPixelsError: it has more than `max_pixels`, if that is below the general bound.
         ImageError: it cannot be decoded.
     """
     image = _opened(content, max_pixels)
     size = (to.image_size, to.image_size)
     mode = "L" if to.channels == 1 else "RGB"
-    bounds.check_pixels(image, content)
+    file_checks.check_pixels(image, content)
     try:
-        if image.format in bounds.JPEG_FORMATS and image.mode != "CMYK":
+        if image.format in file_checks.JPEG_FORMATS and image.mode != "CMYK":
             image.draft(mode, (_DRAFT_TIMES * to.image_size,) * 2)
         image.load()
     except ImageError:
         raise
     except Exception as error:  # struct.error, KeyError and what else its parsers meet in a broken file
         raise ImageError(f"cannot be decoded ({str(error) or type(error).__name__})") from None
-    bounds.check_exif(image)
+    file_checks.check_exif(image)
     with suppress(Exception):  # what a camera wrote may be garbage
         ImageOps.exif_transpose(image, in_place=True)
     has_16_bits = image.mode.startswith("I")  # which Pillow would clip
@@ -107,13 +107,13 @@ def decode(content: bytes, to: Conversion, max_pixels: int | None = None) -> NDA
 
 def _opened(content: bytes, max_pixels: int | None = None) -> ImageFile:
     try:
-        image = Image.open(bounds.opened(content), formats=_FORMATS)  # reads the header only
+        image = Image.open(file_checks.opened(content), formats=_FORMATS)  # reads the header only
     except ImageError:
         raise
     except Exception as error:  # as of `load`
         reason = "no format that is read" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ImageError(f"cannot be decoded ({reason})") from None
-    bounds.check_header(image, content)
+    file_checks.check_header(image, content)
     if max_pixels and image.width * image.height > max_pixels:
         raise TooManyPixelsError(f"has {image.width} x {image.height} pixels, must have at most {max_pixels:,}")
     if image.mode == "F":

@@ -54,9 +54,9 @@ class FilesSource:
         return FolderStorage(path if self.kind == "folder" else path.parent)
 
     def list_files(self, refuse: gate.Refuse = gate.refuse) -> tuple[Listing, pd.DataFrame]:
-        """What is there, and a row per file, sorted by path: path, label, split, group, sha256, height, width, grey,
-        problem. The label is the class's number, the split empty where `prepare` has to choose; what cannot be read of
-        a file is empty or 0. `refuse` is told of classes without an image before any is read.
+        """Return what is there, and a row per file, sorted by path: path, label, split, group, sha256, height, width,
+        grey, problem. The label is the class's number, the split empty where `prepare` has to choose; what cannot be
+        read of a file is empty or 0. `refuse` is told of classes without an image before any is read.
 
         Raises:
             DataError: the folder, table or archive cannot be read, or is not as it should be.

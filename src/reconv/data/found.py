@@ -79,7 +79,7 @@ def decoded_files(
     say: Say,
     refuse: gate.Refuse = gate.refuse,
 ) -> Found:
-    """Those that `fetch` listed in `raw`, decoded. `refuse` is told of those that cannot be, as soon as that is known.
+    """Decode those that `fetch` listed in `raw`. `refuse` is told of unusable ones as soon as they are known.
 
     Raises:
         DataError: a file is no longer the one that was listed, or `refuse` stops it.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from reconv.data import bounds, decoding
-from reconv.data.bounded import read_header
+from reconv.data import decoding, file_checks
+from reconv.data.limited_decoding import read_header
 from reconv.data.processes import spread
 from reconv.data.storage import Storage
 from reconv.errors import ImageError
@@ -28,7 +28,7 @@ def inspect(storage: Storage, paths: Sequence[str], memory: Path, where: str) ->
     """A row per path: sha256 (empty where it cannot be read), height, width, grey, and problem: why it is no image that
     can be used, as far as its header tells; empty if it is. `memory` is a folder for what was found out about the files
     of `where`; it may be deleted."""
-    code = [sha256_of_file(Path(str(module.__file__))) for module in (bounds, decoding)]
+    code = [sha256_of_file(Path(str(module.__file__))) for module in (file_checks, decoding)]
     remembered = memory / f"{digest_of([where, code])[:16]}.parquet"
     table = pd.DataFrame({"path": paths, "stamp": [storage.stamp(path) for path in paths]}, dtype="str")
     if remembered.exists():

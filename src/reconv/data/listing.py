@@ -20,7 +20,7 @@ _SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "v
 }
 _PATH_COLUMNS, _LABEL_COLUMNS = ("path", "image", "file", "filename"), ("label", "class")
 TABLE_COLUMNS = (*_PATH_COLUMNS, *_LABEL_COLUMNS, "split")
-"""All that is read of a table, besides the groups."""
+"""The columns that are read from a table, besides the groups."""
 _SHOWN_COLUMNS, _SHOWN_LETTERS = 20, 50
 _NO_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -36,7 +36,7 @@ class Listing:
     groups: tuple[str, ...]
     """Images of one group stay in one split; empty where it has none."""
     empty_folders: tuple[str, ...] = ()
-    """Where classes lie, without a file."""
+    """Folders beside the classes that hold no file."""
     without_images: tuple[str, ...] = ()
     """Classes that have files, but no image."""
 
@@ -69,7 +69,7 @@ def list_folder(storage: Storage, where: str, may_be_wrapped: bool) -> Listing:
 
 
 def _without_files(folders: Iterable[str], files: Iterable[tuple[str, ...]], depth: int) -> Iterator[str]:
-    """Those of `folders` where classes lie, or splits, that hold none of the files, at any depth."""
+    """Yield those of `folders`, on the levels of classes and splits, that hold none of the files at any depth."""
     filled = {parts[:level] for parts in files for level in (1, 2)}
     for folder in map(PurePosixPath, folders):
         below_empty = folder.parts[:1] not in filled and len(folder.parts) > 1

@@ -73,7 +73,7 @@ class Examination:
     raw_source: RawSource
     found: Found
     splits: "pd.Series[str]"
-    """Of each of the images that can be used."""
+    """The split of each usable image."""
     findings: tuple[DataFinding, ...]
     """Errors included."""
 
@@ -129,7 +129,7 @@ def _splits(
     found: Found, near: Pairs, params: DataParams, class_names: tuple[str, ...]
 ) -> tuple["pd.Series[str]", dict[str, dict[str, int]]]:
     """Of each image: as given; what is not given is chosen by rank. Copies, images that look alike and groups of files
-    stay together. And the classes that cannot be split: key of params.yaml -> class -> units."""
+    stay together. Also returns the classes that cannot be split: key of params.yaml -> class -> units."""
     too_small: dict[str, dict[str, int]] = {}
     splits = found.known["split"].replace("", "train")
     units = np.arange(len(splits))
@@ -187,7 +187,7 @@ def _examined(
 
 
 def _without_a_file(found: Found, class_names: tuple[str, ...]) -> set[str]:
-    """Classes that `fetch` refuses, and of which nothing is left to say."""
+    """Return the classes without any file, which `fetch` has refused already."""
     if found.is_published:
         return set()
     return set(class_names) - {class_names[label] for label in found.files["label"].unique()}

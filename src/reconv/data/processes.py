@@ -1,7 +1,7 @@
-"""Run a function in other processes: over many tasks in one per core, or within limits in one that can be ended.
+"""Run a function in other processes: many tasks on all cores, or single calls within limits.
 
-Called by inspecting, decoders and bounded. Processes, since Pillow decodes JPEGs within the interpreter's lock: two
-threads are 1.3 times as fast as one, two processes twice. Each imports the function's module and little more.
+Called by inspecting, decoders and limited_decoding. Processes, since Pillow decodes JPEGs within the interpreter's
+lock: two threads are 1.3 times as fast as one, two processes twice. Each imports the function's module and little more.
 """
 
 import multiprocessing
@@ -80,22 +80,22 @@ def _call(task: Any) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may use. Processor time, so that a busy machine refuses nothing that an idle one takes."""
+    """What one call may use: processor time (so that load on the machine does not matter) and memory."""
 
     seconds: float
     memory_bytes: int
 
 
 class LimitError(ImageError):
-    """A call was ended. The text continues the name of what was read: "needs more than 30 s of processor time"."""
+    """A call exceeded its limits. The text follows the name of the file: "needs more than 30 s of processor time"."""
 
 
 class Limited(Generic[Arguments, Result]):
-    """A function, called in processes that the kernel ends when a call exceeds its limits. Threads may share it.
+    """A function that runs in processes which the kernel ends when a call exceeds its limits. Threads may share it.
 
-    The kernel does it, since no handler of Python's runs while C code holds the interpreter's lock, and since it needs
-    no parent that watches. A process starts with the first call (0.1 s), or in the place of one that was ended, and
-    then takes 0.03 ms a call and 1 ms a megabyte.
+    The kernel does it because no Python handler runs while C code holds the interpreter's lock, and because the kernel
+    needs no watching parent. The first call starts a process (0.1 s), and an ended one is replaced; each further call
+    takes 0.03 ms plus 1 ms per megabyte.
     """
 
     def __init__(self, function: Callable[Arguments, Result], limits: Limits) -> None:
@@ -107,7 +107,7 @@ class Limited(Generic[Arguments, Result]):
         """
         Raises:
             LimitError: it needs more time or memory, or crashes the process.
-            DataError: somebody else ended the process; besides what the function raises.
+            DataError: something else ended the process. The function's own errors are passed on.
         """
         with self._free:
             process = self._take()
@@ -116,7 +116,7 @@ class Limited(Generic[Arguments, Result]):
             except BaseException as error:
                 process.end()
                 if isinstance(error, LimitError):
-                    self._idle.append(self._new())  # it imports what it needs while nobody waits
+                    self._idle.append(self._new())  # started early: it imports what it needs while nobody waits
                 raise
             self._idle.append(process)
         if has_returned:
@@ -127,7 +127,7 @@ class Limited(Generic[Arguments, Result]):
     def _take(self) -> "_Process":
         with suppress(IndexError):
             while (process := self._idle.pop()).owner != os.getpid():
-                pass  # it belongs to the process that this one was forked from
+                pass  # it belongs to this process's parent
             return process
         return self._new()
 
@@ -153,7 +153,7 @@ class _Process:
         self._connection.send((function, limits))
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
-        """Whether the function returned, and what it returned or raised."""
+        """Return whether the function returned, and what it returned or raised."""
         try:
             self._connection.send((args, kwargs))
             has_returned, result = self._connection.recv()
@@ -192,7 +192,7 @@ def _serve(descriptor: int) -> None:
 
 @contextmanager
 def _limited(limits: Limits) -> Iterator[None]:
-    """Memory beyond what the process has by now, which only Linux tells: elsewhere there is no such limit."""
+    """Limit time, and memory beyond what the process has now; only Linux reports that, so elsewhere memory is free."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     with suppress(FileNotFoundError):
         has_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -209,5 +209,5 @@ def _answer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     try:
         return True, function(*args, **kwargs)
     except Exception as error:
-        # Decoding makes an ImageError of whatever a parser raises, a lack of memory too.
+        # Decoding turns whatever a parser raises into an ImageError, even a MemoryError.
         return False, MemoryError() if isinstance(error.__context__, MemoryError) else error

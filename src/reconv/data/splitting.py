@@ -52,7 +52,7 @@ def ranks_by_content(sums: NDArray[np.bytes_], seed: int) -> Ranks:
 
 
 def units_per_class(labels: Labels, units: Units, num_classes: int) -> NDArray[np.int64]:
-    """(K,): units that count as of each class, by their first image. With fewer than two it cannot be split."""
+    """Return (K,): the units of each class, by their first image. A class with fewer than two cannot be split."""
     _, first = np.unique(units, return_index=True)
     return np.bincount(labels[first], minlength=num_classes).astype(np.int64)
 

@@ -39,7 +39,7 @@ class Storage(Protocol):
         """
 
     def folders(self) -> list[str]:
-        """Of the first two levels, hidden ones left out; none where only files are known."""
+        """Return the folders of the first two levels without hidden ones; none where only files are known."""
 
     def read(self, name: str) -> bytes:
         """The content of a file.

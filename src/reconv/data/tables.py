@@ -11,7 +11,7 @@ import pyarrow.parquet
 from reconv.errors import DataError
 
 MAX_TABLE_BYTES = 2**30
-"""Of the file, and of the values that are read; a million images take about 0.1 GB."""
+"""The bound for the file and for the values that are read; a million images take about 0.1 GB."""
 MAX_COLUMNS, MAX_ROWS = 2_000, 10 * 10**6
 MAX_FIELD_BYTES = 2**20
 _CELLS_AT_ONCE = 5 * 10**6
@@ -20,8 +20,8 @@ _PARQUET = b"PAR1"
 
 
 def read_table(content: bytes, columns: Sequence[str], where: str) -> pd.DataFrame:
-    """Return those of `columns` that it has, or all if it has none. Text stays text, also what looks like a number or
-    a missing value.
+    """Return those of `columns` that it has, or all columns if it has none of them. Text stays text, even if it looks
+    like a number or a missing value.
 
     Raises:
         DataError: it cannot be read, or breaks a bound.
@@ -69,7 +69,7 @@ def _read_csv(content: bytes, columns: Sequence[str], where: str) -> pd.DataFram
 
 
 def _refuse_long_fields(content: bytes, separator: bytes, where: str) -> None:
-    """A line, or what stands between two quotation marks: those are looked for in steps as long as the bound."""
+    """Refuse a line or quoted field longer than the bound; separators are looked for in steps of that length."""
     at, num_marks = -1, 0
     while at + MAX_FIELD_BYTES < len(content):
         ahead = content.rfind(separator, at + 1, at + 1 + MAX_FIELD_BYTES)
@@ -89,7 +89,7 @@ def _refuse_long_fields(content: bytes, separator: bytes, where: str) -> None:
 
 
 def _read_parquet(content: bytes, columns: Sequence[str], where: str) -> pd.DataFrame:
-    """Text is read as numbers of a dictionary: what repeats takes its memory only once it is known how much that is."""
+    """Read text dictionary-encoded, and unpack repeated values only once their size is known."""
     with pyarrow.parquet.ParquetFile(io.BytesIO(content)) as file:
         names = file.schema_arrow.names
         kept = _kept(names, columns)
@@ -128,7 +128,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _num_bytes(column: pa.Array, where: str) -> int:
-    """Those of all rows, also where a dictionary holds each value once."""
+    """Return the bytes of all rows, even if a dictionary holds each value once."""
     if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
         return int(column.nbytes)
     lengths = pa.compute.cast(pa.compute.binary_length(column.dictionary), pa.int64())

@@ -20,8 +20,7 @@ from reconv.serving.requests import RequestError, image_of
 MAX_CLASSES = 10
 """That are shown of each answer."""
 _turn = Lock()
-"""One image after the other: Grad-CAM adds hooks to the networks while it computes. Decoding, which may be slow, does
-not wait for it."""
+"""Held while one image is answered: Grad-CAM adds hooks to the networks. Decoding, which may be slow, does not wait."""
 _WIDTH = 448
 _HEAT = (0xFF, 0x6A, 0x00)
 _NO_MAP = "No Grad-CAM: this network keeps no map of the image."

@@ -1,4 +1,4 @@
-"""The page and the answers to what is dropped there. Called by `reconv demo`; local_server says who may open it."""
+"""The page, and answers to images dropped on it. Called by `reconv demo`; local_server restricts who may open it."""
 
 import asyncio
 import base64
@@ -42,7 +42,7 @@ def page_app(contenders: Contenders) -> Starlette:
             async with asyncio.timeout(MAX_UPLOAD_SECONDS):
                 content, size = await _body(request)
         except TimeoutError:
-            return _refusal(408, f"The file took more than {MAX_UPLOAD_SECONDS} s to arrive.")
+            return _refusal(408, f"The file took more than {MAX_UPLOAD_SECONDS} s to arrive: shrink it.")
         if size > MAX_UPLOAD_BYTES:
             has = f"{size:,}" if size <= MAX_BYTES_READ else f"more than {MAX_BYTES_READ:,}"
             return _refusal(413, f"The file has {has} bytes, must have at most {MAX_UPLOAD_BYTES:,}: shrink it.")
@@ -60,8 +60,8 @@ def page_app(contenders: Contenders) -> Starlette:
 
 
 async def _body(request: Request) -> tuple[bytes, int]:
-    """What was sent, as far as it is allowed, and its whole size. What is too large is read to its end as well, since a
-    browser that is cut off while it sends does not listen to the reason; but no more than MAX_BYTES_READ."""
+    """Return what was sent, up to the allowed size, and its whole size. What is too large is still read, up to
+    MAX_BYTES_READ, since a browser that is cut off while sending does not show the reason."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > MAX_BYTES_READ:
         return b"", MAX_BYTES_READ + 1

@@ -1,7 +1,7 @@
 """What a stage reads: the parameters, code and data that dvc.yaml declares for it, as they are at one moment.
 
-Small dependencies are known by their content, so that a file that was touched or restored is not a change; of large
-ones a look at each file's size, time and inode has to do.
+Small dependencies are compared by content, so that a file that was touched or restored is not a change; large ones by
+each file's size, time and inode.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def changes(before: Inputs, after: Inputs) -> list[str]:
 
 
 def params_changes(before: Mapping[str, Any], after: Mapping[str, Any], when: str) -> list[str]:
-    """Say which values of params.yaml differ, a line each; `when` they were those of `before`."""
+    """Say which values of params.yaml differ, a line each; `when` says when they had the values in `before`."""
     old, new = flat(before), flat(after)
     return [
         f"{PARAMS_FILE}: {key} was {_shown(old, key)} {when}, is {_shown(new, key)} now"

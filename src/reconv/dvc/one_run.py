@@ -1,7 +1,7 @@
 """One `dvc` runs all of its stages with the same params.yaml and dvc.yaml.
 
-DVC itself reads params.yaml anew before each stage, and what somebody changes there meanwhile, as `dvc exp run -S` does
-even if it fails, would be used by some of the stages.
+DVC itself reads params.yaml again before each stage: a change made meanwhile (`dvc exp run -S` makes one even if it
+fails) would be used by some of the stages.
 """
 
 from collections.abc import Mapping
@@ -39,14 +39,14 @@ def check_one_run(dvc: psutil.Process, values: Mapping[str, Any]) -> None:
         found.append(f"{PIPELINE} was changed since this `dvc` started")
     if found:
         raise ChangedError(
-            "\n".join(["the stages of one `dvc` run with the same values, but:", *found])
-            + "\nRun the same command again: it uses what is there then. Restore the old values first to keep them."
+            "\n".join(["all stages of one `dvc` run must use the same values, but:", *found])
+            + "\nRun the same command again to use the new values, or restore the old ones first."
         )
     return None
 
 
 def _forget_ended() -> None:
-    """Remove what `dvc` processes left that have ended."""
+    """Remove the files of `dvc` processes that have ended."""
     for file in _RUNS.glob("*.json"):
         if not _is_alive(file):
             file.unlink(missing_ok=True)

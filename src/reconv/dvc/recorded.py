@@ -1,4 +1,4 @@
-"""What dvc.lock says of the stages before, held against what each of them wrote down itself."""
+"""Checks of what dvc.lock says about earlier stages against what each of them wrote down itself."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,10 +16,10 @@ INPUTS = "inputs"
 def check_recorded(name: str, stages: Mapping[str, Declared], locked: Mapping[str, Any]) -> None:
     """Check that all stages that `name` depends on used what dvc.lock says that they used; `locked` is what it holds.
 
-    This finds what was changed between the end of a stage and DVC's own look.
+    This finds what changed between the end of a stage and DVC's reading of it.
 
     Raises:
-        ChangedError: one of them did not; it names the stage.
+        ChangedError: one of them did not; the message names it.
     """
     for one in sorted(upstream(name, stages) & locked.keys()):
         file = run_file(*one.split("@", maxsplit=1))
@@ -28,12 +28,12 @@ def check_recorded(name: str, stages: Mapping[str, Declared], locked: Mapping[st
         if found:
             raise ChangedError(
                 "\n".join([f"dvc.lock does not say what the stage {one} used, which changed as it ended:", *found])
-                + f"\nRun `dvc repro --single-item --force {one}`, then the same command."
+                + f"\nRun `dvc repro --single-item --force {one}`, then run the same command again."
             )
 
 
 def _differences(entry: Mapping[str, Any], used: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each value or dependency that is another one in a stage's entry of dvc.lock."""
+    """Yield a line for each value or dependency that differs in a stage's entry of dvc.lock."""
     params, recorded = flat(used["params"]), flat(entry.get("params", {}).get("params.yaml", {}))
     for key in sorted(params.keys() & recorded.keys()):
         if params[key] != recorded[key]:

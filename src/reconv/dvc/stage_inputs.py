@@ -1,4 +1,4 @@
-"""A stage's inputs from its start to its end: that they are one `dvc`'s, stay the same, and are written down."""
+"""A stage's inputs from its start to its end: checked against the whole `dvc` run, for changes, and recorded."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class StageInputs:
         self._locked = {out["path"]: out.get("md5") for entry in locked.values() for out in entry.get("outs", ())}
 
     def _check_code_was_imported_as_it_is(self, made: Sequence[str]) -> None:
-        """`made` is what stages make, which nobody imports."""
+        """`made` are the stages' outputs, which are not imported."""
         now = time.time()  # a file server's clock may be ahead of it
         edited = [path for path, when in self._inputs.changed_at.items() if reconv.IMPORTED_AT < when <= now]
         code = [path for path in edited if not any(overlap(path, out) for out in made)]
@@ -48,8 +48,8 @@ class StageInputs:
         """Raise ChangedError if anything is no longer as it was."""
         if found := changes(self._inputs, inputs_of(self._declared, read_params())):
             raise ChangedError(
-                "\n".join(["DVC would record what this stage did not use:", *found])
-                + "\nNothing was recorded. Run the same command again: it uses what is there then."
+                "\n".join(["inputs changed while this stage ran, so DVC would record what it did not use:", *found])
+                + "\nNothing was recorded. Run the same command again to use the new ones."
             )
 
     def as_record(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def accuracy_per_class(
 
 
 def confusion_rows(predictions: pd.DataFrame, class_names: tuple[str, ...]) -> pd.DataFrame:
-    """actual and predicted class name of every prediction."""
+    """Return the actual and predicted class name of every prediction."""
     logits = predictions.filter(like="logit_").to_numpy()
     names = np.array(class_names)
     return pd.DataFrame({"actual": names[predictions["label"]], "predicted": names[logits.argmax(axis=1)]})

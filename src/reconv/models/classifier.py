@@ -24,7 +24,7 @@ from reconv.models.whitening import WhitenedConv2d
 from reconv.params import NetworkParams, TransferParams
 
 _MAX_SHOWN = 400
-"""Characters of what a library says of a file."""
+"""Characters of a library's message about a file."""
 
 
 class ImageClassifier(nn.Module):

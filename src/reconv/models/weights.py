@@ -1,4 +1,4 @@
-"""A safetensors file -> tensors of the names, shapes and types that a network has, all of them finite."""
+"""A safetensors file -> finite tensors with the names, shapes and types of a network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,12 @@ from torch import Tensor
 from reconv.files import open_regular
 
 _MAX_HEADER_BYTES = 4 * 2**20
-"""Names, shapes and places of the tensors; of the largest networks some 100 kB."""
+"""The bound for names, shapes and offsets of the tensors; the largest networks have some 100 kB."""
 
 
 def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name -> tensor on the CPU. `expected` may be on the device `meta`. Nothing is read before the names, shapes and
-    types fit, so that memory is bounded by the network's size.
+    """Return name -> tensor on the CPU. `expected` may be on the device `meta`. Tensors are read only if their names
+    and shapes fit, so that the network's size bounds the memory.
 
     Raises:
         ValueError: a tensor is missing, unknown, of another shape or type, or not finite.
@@ -47,7 +47,7 @@ def _check_header_size(path: Path) -> None:
 def _checked(tensor: Tensor, name: str, wanted: Tensor, path: Path) -> Tensor:
     if tensor.dtype != wanted.dtype:
         raise ValueError(f"{path.name}: {name} holds {tensor.dtype}, must hold {wanted.dtype}")
-    # The sum is finite for all that anybody trains, and takes a tenth of the time and no memory.
+    # The sum of trained weights is finite, and takes a tenth of the time and no memory.
     if tensor.is_floating_point() and not (tensor.sum().isfinite() or torch.isfinite(tensor).all()):
         raise ValueError(f"{path.name}: {name} holds NaN or infinity, must hold finite numbers")
     if name.endswith(".running_var") and (tensor < 0).any():

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.data.bounded import decode
 from reconv.data.decoding import SUFFIXES, Conversion
 from reconv.data.files import FilesSource, Kind
+from reconv.data.limited_decoding import decode
 from reconv.data.listing import image_paths, is_named_like_an_image
 from reconv.data.remote import RemoteStorage, is_url, parent_of, refuse_unusable
 from reconv.data.shards import mapped

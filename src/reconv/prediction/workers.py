@@ -133,7 +133,7 @@ class _AnswerRead(_Answerer):
                 (Path(folder) / name).write_bytes(content)
             try:
                 super().__init__(Path(folder), num_threads)
-            except DataError as error:  # the driver reports it: Ray would start this process again and again
+            except DataError as error:  # the driver reports it: Ray would restart this process again and again
                 self._refused = str(error).replace(folder, "the model's folder")
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

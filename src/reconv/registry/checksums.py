@@ -1,4 +1,4 @@
-"""Which files a version was registered with, by their SHA-256. Their list is an artifact of the run that registered the
+"""SHA-256 of the files that a version was registered with. The list is an artifact of the run that registered the
 version, and the list's own digest is a tag of the version.
 """
 
@@ -28,7 +28,7 @@ class Checksums(Artifact):
     """The bundle of the other model."""
 
     def under(self, folder: str) -> dict[str, str]:
-        """Those of the model's files that are in this folder of it."""
+        """Return the model's files in this folder of it."""
         return {
             path.removeprefix(f"{folder}/"): digest for path, digest in self.model.items() if path.startswith(folder)
         }
@@ -42,8 +42,8 @@ class Checksums(Artifact):
 
 
 def checksums_of(folder: Path) -> dict[str, str]:
-    """Path -> SHA-256 of each file of a folder. What only loading leaves there, and compiled code, is removed first:
-    Python would run such code in place of the source beside it.
+    """Return path -> SHA-256 of each file of a folder. Compiled code and the file that MLflow writes on loading are
+    removed first: Python would run compiled code in place of the source beside it.
 
     Raises:
         RegistryError: something in it is neither a file nor a folder.

@@ -24,15 +24,15 @@ Check = Callable[[Path], object]
 
 
 class Fetcher:
-    """Of the versions of the registered model `name`. Errors are RegistryError: it cannot be had, or differs from what
-    was registered."""
+    """Downloads files of the registered model `name`. Raises RegistryError if they cannot be fetched or differ from
+    what was registered."""
 
     def __init__(self, client: "MlflowClient", name: str) -> None:
         self._client = client
         self._name = name
 
     def bundle(self, version: Version) -> Path:
-        """Its folder on this machine, fetched once and checked every time."""
+        """Return its folder on this machine, fetched once and checked every time."""
         checksums = self._checksums(version)
         check = _of_weights(version) if checksums is None else _of(checksums.under(BUNDLE_ARTIFACT))
         return self._fetched(version, "classifier", f"{self._place(version)}/{BUNDLE_ARTIFACT}", check)
@@ -43,7 +43,7 @@ class Fetcher:
         return self._fetched(version, "opponent", f"runs:/{version.run_id}/{OPPONENT_ARTIFACT}", check)
 
     def model(self, version: Version, into: Path) -> Path:
-        """All that MLflow loads and runs, in a new folder of `into`: nothing but the files that were registered."""
+        """Fetch all that MLflow loads and runs into a new folder in `into`: only files that were registered."""
         checksums = self._checksums(version)
         check = _of_any if checksums is None else _of(checksums.model)
         fetched = self._download(version, "model", self._place(version), into)
@@ -54,7 +54,7 @@ class Fetcher:
         return str(self._client.get_model_version_download_uri(self._name, str(version.number))).rstrip("/")
 
     def _checksums(self, version: Version) -> Checksums | None:
-        """None of a version from before there were any."""
+        """Return None for a version that was registered without checksums."""
         sha256 = version.tags.get(FILES_SHA256)
         if sha256 is None:
             return None
@@ -97,7 +97,7 @@ class Fetcher:
             check(fetched)
         except (DataError, RegistryError, OSError) as error:
             raise RegistryError(
-                f"{self._name} version {version.number} is not what was registered: {error}. Nothing of it was used. "
+                f"{self._name} version {version.number} is not what was registered: {error}. None of it was used. "
                 "Find out who changed MLflow's artifacts, then restore them, or use another version: "
                 "`reconv rollback --reason TEXT`, `reconv models`."
             ) from None
@@ -108,12 +108,12 @@ def _of(registered: dict[str, str]) -> Check:
 
 
 def _of_any(folder: Path) -> None:
-    """Regular files are all that can be asked of what was registered without checksums."""
+    """Check only that all are regular files: there are no checksums to compare with."""
     checksums_of(folder)
 
 
 def _of_weights(version: Version) -> Check:
-    """Of a version from before all files were noted."""
+    """Return a check of the weights only, for a version that was registered without checksums."""
 
     def check(folder: Path) -> None:
         sha256 = version.tags.get(WEIGHTS_SHA256)

@@ -7,8 +7,8 @@ from reconv.tracking.server import client_of
 
 
 def open_registry(params: Params, name: str | None = None) -> Registry:
-    """Of the registered model of params.yaml, or of `name`. A model that an earlier version registered under the name
-    that it gave to this source is found by that name.
+    """Open the registry of the model named in params.yaml, or of `name`. A model that an earlier reconv registered
+    under its own name for this source is found, too.
 
     Raises:
         UnavailableError: the tracking server does not answer.

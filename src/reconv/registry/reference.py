@@ -65,7 +65,7 @@ def save_reference(reference: Reference, bundle: Path) -> None:
 
 
 def load_reference(bundle: Path) -> Reference | None:
-    """Return None for a classifier from before there was one. Raises DataError if it is damaged."""
+    """Return None if the bundle has none (an earlier reconv wrote it). Raises DataError if it is damaged."""
     path = bundle / REFERENCE
     if not path.exists():
         return None
@@ -77,7 +77,7 @@ def load_reference(bundle: Path) -> Reference | None:
 
 
 def _is_wrong(array: NDArray[Any], dtype: type[np.generic]) -> bool:
-    """Unless it is a row of finite numbers, none of them negative."""
+    """Return whether it is anything but a row of finite numbers that are not negative."""
     return array.dtype != dtype or array.ndim != 1 or not bool((np.isfinite(array) & (array >= 0)).all())
 
 

@@ -265,7 +265,7 @@ def _of_torchvision(bundle: Path) -> dict[str, str]:
 
 
 def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> tuple[str, str]:
-    """Log it under the run, with the other model beside it; its URI, and the digest of the list of all its files."""
+    """Log it under the run, with the other model beside it; return its URI and the digest of the list of its files."""
     import mlflow
 
     torchvision = ["torchvision"] if _of_torchvision(judged.bundle) else []
@@ -286,7 +286,7 @@ def _log_model(judged: Judged, outcome: Outcome, run: StageRun) -> tuple[str, st
 
 
 def _log_checksums(uri: str, judged: Judged, code: Path) -> str:
-    """Of all files of the model as MLflow has them now; the SHA-256 of their list.
+    """Log the checksums of the model's files as MLflow has them now; return the SHA-256 of their list.
 
     Raises:
         RegistryError: the code or the bundle is not what was sent there a moment ago.

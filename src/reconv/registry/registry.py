@@ -42,10 +42,10 @@ class Change:
 
 
 class Registry:
-    """Of the registered model `name`, which need not exist yet.
+    """The versions of the registered model `name`, which need not exist yet.
 
     Raises:
-        RegistryError: no model can have that name.
+        RegistryError: the name is not allowed.
     """
 
     def __init__(self, client: "MlflowClient", name: str) -> None:
@@ -100,7 +100,7 @@ class Registry:
         return _version(mlflow.register_model(source, self.name, tags=dict(tags)), [])
 
     def bundle(self, version: Version) -> Path:
-        """Its classifier's folder on this machine, fetched once and checked every time.
+        """Return its classifier's folder on this machine, fetched once and checked every time.
 
         Raises:
             RegistryError: it cannot be had, or is not what was registered.
@@ -108,7 +108,7 @@ class Registry:
         return self._fetcher.bundle(version)
 
     def opponent(self, version: Version) -> Path:
-        """The folder of the other model's classifier, which it was compared with; errors as of `bundle`."""
+        """Return the folder of the classifier that it was compared with; errors as of `bundle`."""
         return self._fetcher.opponent(version)
 
     def copy_model(self, version: Version, out: Path) -> None:
@@ -148,8 +148,8 @@ class Registry:
         self._client.set_registered_model_alias(self.name, CHALLENGER, str(version.number))
 
     def roll_back(self, reason: str, check: Callable[[Version], None] | None = None) -> tuple[Version, Version]:
-        """Make the champion before the present one champion again, if `check` does not raise for it; the one that was
-        and the one that is.
+        """Make the previous champion champion again, if `check` does not raise for it; return the old and the new
+        one.
 
         Raises:
             RegistryError: there was none.

@@ -25,7 +25,7 @@ class Resolved:
 
     @property
     def warning(self) -> str:
-        """One line where it could not be checked in full; empty otherwise."""
+        """One line if it cannot be checked in full; empty otherwise."""
         return self.version.warning if self.version else ""
 
 

@@ -30,10 +30,10 @@ class Version:
 
     @property
     def warning(self) -> str:
-        """One line about a version from before files had checksums; empty otherwise."""
+        """One line if the version was registered without checksums; empty otherwise."""
         if self.has_checksums:
             return ""
         return (
-            f"version {self.number} was registered without checksums, by an earlier reconv: only its weights are "
-            "checked. The next registration has them."
+            f"version {self.number} was registered without checksums by an earlier reconv: only its weights are "
+            "checked. Register a model again to have all files checked."
         )

@@ -118,7 +118,7 @@ def render(contents: Contents, params: ReportParams) -> str:
 
 
 def _visible(value: Any) -> Any:
-    """Names without what would turn the direction of writing; Markup is ours."""
+    """Escape what would change the direction of writing in names; Markup is our own."""
     return printable_lines(value) if type(value) is str else value
 
 

@@ -24,7 +24,7 @@ def retrain(say: Say, show: Say, dry_run: bool = False, submit: bool = False) ->
     comparison on the test images. `submit` has a Ray cluster do the work, as `make submit` does; `show` gets its lines.
 
     Raises:
-        BusyError: another one, or `dvc repro`, is at work in this folder. Nothing is recorded.
+        BusyError: another retraining or `dvc` is running in this folder. Nothing is recorded.
         ReconvError: it could not go on. The record says so, and the next one goes on where it was.
     """
     with run_alone("retrain", say, wait_seconds=0):
@@ -40,7 +40,7 @@ def retrain(say: Say, show: Say, dry_run: bool = False, submit: bool = False) ->
 
             return draft.keep(Work(params, draft, say, show, dry_run, submit).run(changes))
         except BusyError:
-            raise  # no failure: the next one does it
+            raise  # not a failure: the next retraining does the work
         except ReconvError as error:
             draft.note(reason=str(error))
             draft.keep("failed")

@@ -65,7 +65,7 @@ def what_changed(data: DataChange | None) -> Changes | None:
     """None if `dvc repro` would run nothing.
 
     Raises:
-        BusyError: DVC is at work in this folder.
+        BusyError: another `dvc` is running in this folder.
         RetrainingError: DVC cannot tell.
     """
     forget_the_dead()

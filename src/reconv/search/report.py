@@ -76,7 +76,7 @@ class ReportToObserver(Callback):  # type: ignore[misc]
 
 
 class WatchRoom(Callback):  # type: ignore[misc]
-    """Says what the trials wait for where none of them finds room in the cluster, and ends the search after a while."""
+    """Report what trials wait for if none of them finds room in the cluster, and end the search after the limit."""
 
     def __init__(self, room: WaitForRoom) -> None:
         self._room = room

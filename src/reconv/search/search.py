@@ -183,7 +183,7 @@ def _tune(
 
 
 def _for_the_user(error: BaseException | None) -> OSError | UnavailableError | None:
-    """What the user has to fix, if it is that: whatever a callback raises becomes an error of Ray Tune's."""
+    """Return the cause if a user can fix it: Ray Tune wraps whatever a callback raises in its own error."""
     while error is not None:
         if isinstance(error, UnavailableError) or (isinstance(error, OSError) and error.errno in REFUSED_BY_DISK):
             return error

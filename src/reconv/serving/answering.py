@@ -46,10 +46,10 @@ class Answering:
         return self.conversion.shape
 
     def logits(self, images_NHWC: AnyImages) -> Logits:
-        """(N, K) of raw images, uint8 (N, *image_shape).
+        """Return (N, K) for raw images, uint8 (N, *image_shape).
 
         Raises:
-            DataError: they are not finite, as weights that are all finite can be too large.
+            DataError: they are not finite: even finite weights can be too large.
         """
         if len(images_NHWC) == 0:
             return np.empty((0, len(self.class_names)), np.float32)

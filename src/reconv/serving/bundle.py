@@ -58,7 +58,7 @@ def write_bundle(out: Path, trained: Path, temperature: float, manifest: Manifes
 
 
 def read_served(bundle: Path) -> Served:
-    """Return what served.json says; of a champion from before there was such a file: as it answered then.
+    """Return what served.json says; without that file, the defaults of the earlier reconv that wrote the bundle.
 
     Raises:
         DataError: a file is damaged, holds a value out of its bounds, or both disagree on the images.

@@ -1,4 +1,4 @@
-"""A bundle that answers requests by a table. Called by the registered model and by `reconv.load_model`."""
+"""A bundle that answers requests with a table. Called by the registered model and by `reconv.load_model`."""
 
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ class LoadedModel:
         self._answering = Answering(bundle)
 
     def predict(self, images: Any) -> pd.DataFrame:
-        """What `images_of` reads -> a row per image: class, confidence, and every class's probability by its name.
+        """Return a row per image of what `images_of` reads: class, confidence, and each class's probability by name.
 
         Raises:
-            RequestError: there is something else in it.
+            RequestError: it is anything else.
         """
         answering = self._answering
         probabilities_NK = answering.probabilities(images_of(images, answering.conversion))

@@ -20,7 +20,7 @@ BUNDLE = "classifier"
 
 
 class _TooLarge(MlflowException):  # type: ignore[misc]
-    """MLflow has no error code that becomes status 413, and repeats the whole request before the message."""
+    """An error with status 413, for which MLflow has no code, without the request that MLflow would repeat in it."""
 
     def __init__(self, said: str) -> None:
         super().__init__(said, error_code=INVALID_PARAMETER_VALUE)
@@ -40,10 +40,10 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]
     def predict(  # type: ignore[no-untyped-def]  # MLflow would take a hint for a schema, and complain of it
         self, context, model_input, params=None
     ) -> pd.DataFrame:
-        """As of LoadedModel.
+        """Answer as `LoadedModel.predict` does.
 
         Raises:
-            MlflowException: it is not what can be answered, or too much; a server answers 400 or 413 and says what.
+            MlflowException: it cannot be answered or is too large; a server answers 400 or 413 and says why.
         """
         try:
             return self._model.predict(model_input)

@@ -1,4 +1,4 @@
-"""Whatever may stand in a request for a prediction -> images of the served size. Called by pyfunc and by the demo.
+"""A prediction request in any accepted form -> images of the served size. Called by loaded and by the demo.
 
 Strangers send these files: each is decoded in a process that is ended after a few seconds, so that nobody else waits.
 """
@@ -22,15 +22,15 @@ SECONDS_VARIABLE = "RECONV_REQUEST_IMAGE_SECONDS"
 MAX_IMAGES = 10_000
 MAX_FILE_BYTES = 50 * 2**20
 MAX_REQUEST_BYTES = 100 * 2**20
-"""Of all files together."""
+"""The bound for all files together."""
 MAX_REQUEST_PIXELS = 200 * 10**6
-"""Of all files together, as their headers say."""
+"""The bound for all files together, by their headers."""
 MAX_NUMBERS = 100 * 10**6
-"""Of all images together, once they have the size that the model takes."""
+"""The bound for all images together, at the size that the model takes."""
 MAX_REQUEST_SECONDS = 30.0
-"""Of waiting for all files together; MLflow's server itself gives up after 60."""
+"""The bound for decoding all files; MLflow's server itself gives up after 60."""
 LIMITS = Limits(seconds=float(os.environ.get(SECONDS_VARIABLE, "5")), memory_bytes=2 * 2**30)
-"""Of each file: what decoding allows takes 2 s and 1.6 GB at most."""
+"""The limits of each file: the slowest that decoding allows takes 2 s and 1.6 GB."""
 _COLUMNS = ("image", "b64")
 
 
@@ -39,7 +39,7 @@ class RequestError(ValueError):
 
 
 class RequestTooLargeError(RequestError):
-    """Says which limit of size a request exceeds."""
+    """A request exceeds a limit of size; the text says which."""
 
 
 def images_of(request: Any, to: Conversion) -> NDArray[np.uint8]:
@@ -62,7 +62,7 @@ def images_of(request: Any, to: Conversion) -> NDArray[np.uint8]:
 
 
 def image_of(content: bytes, to: Conversion) -> NDArray[np.uint8]:
-    """to.shape, of an image file that a stranger sent.
+    """Decode an image file that a stranger sent to an array of to.shape.
 
     Raises:
         ImageError: it is not an image, or decoding it takes too long or too much memory.
@@ -71,7 +71,7 @@ def image_of(content: bytes, to: Conversion) -> NDArray[np.uint8]:
 
 
 def _decode_counted(content: bytes, to: Conversion) -> tuple[NDArray[np.uint8], int]:
-    """With the number of pixels in the file."""
+    """Return the image, and the number of pixels in the file."""
     header = decoding.read_header(content)
     return decoding.decode(content, to), header.height * header.width
 
@@ -83,7 +83,7 @@ def _refuse_too_many(num_images: int, to: Conversion) -> None:
     most = min(MAX_IMAGES, MAX_NUMBERS // int(np.prod(to.shape)))
     if num_images > most:
         raise RequestTooLargeError(
-            f"there are {num_images:,} images in the request, {most:,} of {_shown(to)} at most can be answered: "
+            f"the request has {num_images:,} images, must have at most {most:,} of {_shown(to)}: "
             "send them in several requests"
         )
 
@@ -130,7 +130,7 @@ def _of_files(values: Any, to: Conversion) -> NDArray[np.uint8]:
 
 
 def _content_of(value: Any, number: int) -> bytes:
-    """The bytes of a file that stands there as such or as base64 text."""
+    """Return the bytes of a file that was sent as such or as base64 text."""
     if isinstance(value, str | bytes) and len(value) > 2 * MAX_FILE_BYTES:  # before anything is made of it
         raise _too_large_a_file(number, len(value))
     if isinstance(value, str):

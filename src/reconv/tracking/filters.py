@@ -2,10 +2,10 @@
 
 
 def quoted(text: str) -> str:
-    """`text` between quotes that it does not contain: MLflow's filters know no escape.
+    """Return `text` in quotes that it does not contain: MLflow's filters have no escape.
 
     Raises:
-        ValueError: it contains both kinds of quotes, and no filter can ask for it.
+        ValueError: it contains both kinds of quotes.
     """
     quote = "'" if "'" not in text else '"'
     if quote in text:

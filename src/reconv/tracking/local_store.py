@@ -1,4 +1,4 @@
-"""The state of a local MLflow store, known in milliseconds: MLflow's client retries for minutes, then names servers."""
+"""Fast checks of a local MLflow store: on its own, MLflow's client retries for minutes, then blames a server."""
 
 import importlib.util
 import os
@@ -14,15 +14,15 @@ SQLITE = "sqlite:///"
 _ANOTHER = "set MLFLOW_TRACKING_URI or resources.tracking_uri to another one"
 _ASIDE = f"Restore a backup, move it away (the next run makes a new one), or {_ANOTHER}."
 _LOCK_SECONDS = 10
-_CHECK_SECONDS = 0.3  # of a store of hundreds of megabytes a part is checked
+_CHECK_SECONDS = 0.3  # only a part of a store of hundreds of megabytes is checked
 _REVISION = re.compile(r"^(down_)?revision = [\"'](\w+)[\"']", re.MULTILINE)
 
 
 def check_local_store(uri: str, writes: bool = True) -> None:
-    """Look at the file of an SQLite store; nothing for one that is not there yet, and for a server.
+    """Check the file of an SQLite store; do nothing if it does not exist yet, or for a server.
 
     Raises:
-        UnavailableError: MLflow could not use it, or not write to it if `writes`.
+        UnavailableError: MLflow could not use it, or could not write to it if `writes`.
     """
     path = file_of(uri)
     if path is None:
@@ -94,7 +94,7 @@ def _quick_check(store: sqlite3.Connection) -> None:
 
 def _check_revision(path: Path, revision: str | None) -> None:
     if revision is None:
-        raise _unusable(path, "is not a store of MLflow: its tables are missing", _ASIDE)
+        raise _unusable(path, "is not an MLflow store: its tables are missing", _ASIDE)
     known, newest = _revisions()
     if known and revision not in known:
         raise _unusable(
@@ -111,7 +111,7 @@ def _check_revision(path: Path, revision: str | None) -> None:
 
 
 def _revisions() -> tuple[set[str], str]:
-    """Return those that the installed MLflow knows, and the newest; none if they are no longer where they were."""
+    """Return the revisions that the installed MLflow knows, and the newest; none if MLflow stores them elsewhere."""
     spec = importlib.util.find_spec("mlflow")  # which does not import it
     folder = Path(spec.origin).parent / "store/db_migrations/versions" if spec and spec.origin else Path()
     found = [pair for path in folder.glob("*_*.py") for pair in _REVISION.findall(path.read_text(encoding="utf-8"))]

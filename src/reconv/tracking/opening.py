@@ -27,7 +27,7 @@ _PIPELINE = STATE / "pipeline.json"
 
 
 def model_name(params: Params) -> str:
-    """Return the registered model's name; `auto` is the last part of the source's path, so that data may move."""
+    """Return the registered model's name; `auto` is the last part of the source's path, so that data can be moved."""
     if params.register_.name != "auto":
         return params.register_.name
     source = masked(params.data.source)
@@ -37,7 +37,7 @@ def model_name(params: Params) -> str:
 
 
 def model_name_of_old(params: Params) -> str:
-    """Return the name that `auto` was in earlier versions: the whole path."""
+    """Return what `auto` meant in earlier versions: the whole path."""
     return slug(params.data.source)
 
 

@@ -56,8 +56,8 @@ def check_tracking(resources: ResourcesParams, writes: bool = True) -> None:
         check_answers(uri)
     except OSError as error:
         raise unavailable(uri, error) from None
-    except ValueError:  # which repeats what it takes for a port
-        raise unavailable(uri, ValueError("no valid URI: escape special characters of its password")) from None
+    except ValueError:  # its text repeats a part of the password
+        raise unavailable(uri, ValueError("not a valid URI: escape special characters in its password")) from None
 
 
 def check_answers(uri: str) -> None:
@@ -69,7 +69,7 @@ def check_answers(uri: str) -> None:
 
 
 def unavailable(uri: str, error: Exception) -> Exception:
-    """Return what to raise for `error`: itself, if the disk refused one of our files or it has a remedy already."""
+    """Return what to raise for `error`: the error itself if the disk refused a file or it has a remedy already."""
     if isinstance(error, UnavailableError) or refusal(error):
         return error
     if uri.startswith(_SQLITE):
@@ -90,7 +90,7 @@ def reason_of(error: Exception) -> str:
 
 def client_of(resources: ResourcesParams) -> "MlflowClient":
     """Raises UnavailableError: it does not answer."""
-    check_tracking(resources, writes=False)  # a person may look where nothing can be written
+    check_tracking(resources, writes=False)  # reading is allowed where nothing can be written
     uri = tracking_uri(resources)
     try:
         return connect(uri)

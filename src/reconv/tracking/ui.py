@@ -1,4 +1,4 @@
-"""MLflow's pages as an app that runs in this process. Called by `reconv ui`.
+"""MLflow's pages as an app in this process. Called by `reconv ui`.
 
 `mlflow ui` starts four processes that have the store's URI, with its password, on their command lines.
 """
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes for what we do not use
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that we do not use
 }
 
 
 def mlflow_pages(uri: str) -> "ASGIApp":
-    """Return MLflow's server of the store at `uri`, with what `mlflow ui` sets by default.
+    """Return MLflow's server app for the store at `uri`, with the defaults of `mlflow ui`.
 
     Raises:
         UnavailableError: the store cannot be opened.

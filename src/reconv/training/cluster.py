@@ -21,7 +21,7 @@ from reconv.training.session_folder import new_session_folder, remove_session_fo
 from reconv.training.threads import wait_for_ray_threads
 
 _CONNECT_SECONDS = 10
-_END_SECONDS = 60.0  # for Ray Data to let go of what it is fetching
+_END_SECONDS = 60.0  # for Ray Data to finish what it is fetching
 # What trials and trainings pass through the object store is a few MB of weights: images are mapped from their files.
 _LOCAL_OPTIONS: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
 # Workers import torch and Lightning (6 s) as soon as they start, while the driver imports what it needs.
@@ -145,8 +145,8 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
 
 
 def _end() -> None:
-    """Leave Ray once no thread uses it any more; one that hangs leaves that to the end of the process, so that whatever
-    there is to write is written."""
+    """Shut Ray down once no thread uses it any more. If one hangs, the end of the process does it, so that everything
+    is written first."""
     import ray
 
     if left := wait_for_ray_threads(_END_SECONDS):
@@ -162,8 +162,7 @@ def _unusable(address: str, error: Exception) -> UnavailableError:
     if address == "local":
         return UnavailableError(
             f"Ray did not start on this machine: {reason}\n"
-            "It gives up after a while where other programs take all cores or memory: run the same command again when "
-            "less runs here."
+            "Ray gives up where other programs take all cores or memory: end some, then run the same command again."
         )
     return UnavailableError(
         f"Ray at {address} cannot be used: {reason}\n"

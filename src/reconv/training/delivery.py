@@ -171,7 +171,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
         except BlockingIOError:
             raise DataError(
                 f"another process of this node has been fetching the images for {_FETCH_SECONDS} s (it holds {path}): "
-                "end it, then run the same command to resume."
+                "end it, then run the same command again to resume."
             ) from None
         yield lock
 

@@ -19,7 +19,7 @@ from reconv.training.delivery import Delivery
 from reconv.training.job import TrainingJob
 from reconv.training.worker import Begins, LostWorkers, Message, this_process, train, until_the_last
 
-_MAX_FAILED_STARTS = 30  # of a minute each where there is no room; by itself Ray Train would start it for ever
+_MAX_FAILED_STARTS = 30  # of a minute each where there is no room; Ray Train itself would never stop trying
 _END_SECONDS = 60.0
 
 
@@ -34,7 +34,7 @@ class Group:
     """One each."""
 
     def __str__(self) -> str:
-        """What it needs."""
+        """Say what it needs."""
         gpu = " and a GPU" if self.has_gpus else ""
         return f"{self.fewest} workers at once, with {self.num_cpus} CPU{gpu} each"
 
@@ -51,11 +51,11 @@ class Group:
 def train_in_group(
     key: str, job: TrainingJob, delivery: Delivery, state: AnyPath, group: Group, max_lost: int
 ) -> Iterator[Message]:
-    """As `train_and_report`, with LostWorkers and another Begins each time that the group starts again, which it does
+    """Yield what `train_and_report` does, with LostWorkers and another Begins each time the group starts again, at most
     `max_lost` times.
 
-    Itself it only waits. If its process ends, all of the group ends with it, but for the room that the group has:
-    `free_the_dead` gives that back.
+    This process only waits. If it ends, the whole group ends with it, but keeps its room until `free_the_dead` frees
+    it.
     """
     import ray
     from ray.util.queue import Queue
@@ -101,7 +101,7 @@ def _trainer(run_rank: Any, group: Group, folder: str, max_lost: int, tell_loss:
             use_gpu=group.has_gpus,
             resources_per_worker={"CPU": group.num_cpus, "GPU": int(group.has_gpus)},
         ),
-        # Under a name that there was before, Ray Train would resume what it finds.
+        # Under an existing name, Ray Train would resume what it finds.
         run_config=RunConfig(
             name=uuid4().hex,
             storage_path=folder,

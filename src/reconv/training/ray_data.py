@@ -9,11 +9,11 @@ from reconv.training.room import LIMIT, limit_seconds
 
 
 def rows_of(dataset: Any) -> Generator[dict[str, Any], None, None]:
-    """Yield the rows; nothing of the data set runs any more when the iterator is exhausted or closed.
+    """Yield the rows; the data set stops running when the iterator is exhausted or closed.
 
     Raises:
-        DataError: a row says in `refused` why its input cannot be used.
-        UnavailableError: nothing moved for as long as a stage waits for room in the cluster.
+        DataError: a row says in its field `refused` why its input cannot be used.
+        UnavailableError: there was no progress for as long as a stage waits for room in the cluster.
     """
     from ray.data.exceptions import ExecutionTimeoutError
 
@@ -27,5 +27,6 @@ def rows_of(dataset: Any) -> Generator[dict[str, Any], None, None]:
     except ExecutionTimeoutError as error:
         raise UnavailableError(
             f"Ray Data made no progress for {seconds:.0f} s: {' '.join(str(error).split())}\n"
-            f"End what holds the cluster or add nodes, then run the same command to resume; {LIMIT} sets another limit."
+            "End what holds the cluster or add nodes, then run the same command again to resume. "
+            f"{LIMIT} sets another limit."
         ) from None

@@ -17,12 +17,12 @@ _SHOWN = 6
 
 
 def limit_seconds(is_local: bool) -> float:
-    """How long a stage waits for room before it gives up."""
+    """Return how long a stage waits for room before it gives up."""
     return float(os.environ.get(LIMIT) or (_LOCAL_LIMIT_SECONDS if is_local else _LIMIT_SECONDS))
 
 
 class WaitForRoom:
-    """Free what the dead hold, say once what a stage waits for and who holds it, end the wait after the limit."""
+    """Frees what dead processes hold, says once what a stage waits for and who holds it, and stops after the limit."""
 
     def __init__(self, needs: str, is_local: bool, say: Callable[[str], None]) -> None:
         self._needs = needs
@@ -53,7 +53,8 @@ class WaitForRoom:
         if waited >= self._limit:
             raise UnavailableError(
                 f"no room in the Ray cluster after {waited:.0f} s: {self._described()}.\n"
-                f"End what holds it or add nodes, then run the same command to resume. {LIMIT} sets another limit."
+                "End what holds it or add nodes, then run the same command again to resume. "
+                f"{LIMIT} sets another limit."
             )
         if waited >= min(_SAY_SECONDS, self._limit / 2) and not self._has_said:
             self._has_said = True
@@ -66,7 +67,7 @@ class WaitForRoom:
 
 
 def in_words(resources: Mapping[str, float]) -> str:
-    """`{"CPU": 2.0}` as `2 CPU`; without what Ray counts for itself."""
+    """Return `{"CPU": 2.0}` as `2 CPU`, without Ray's internal resources."""
     shown = {name: amount for name, amount in resources.items() if amount and ":" not in name and "_group" not in name}
     return " + ".join(
         f"{amount / 1e9:.1f} GB of memory" if name == "memory" else f"{amount:g} {name}"
@@ -87,7 +88,7 @@ def free_the_dead() -> None:
 
 
 def _groups() -> Iterator[Any]:
-    """Placement groups as Ray's head describes them, but not those that were removed."""
+    """Yield Ray's placement groups, without removed ones."""
     from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 
     for one in _head().get_placement_group_table():
@@ -97,7 +98,7 @@ def _groups() -> Iterator[Any]:
 
 
 def _actors() -> Iterator[Any]:
-    """Living actors."""
+    """Yield living actors."""
     from ray.core.generated.gcs_pb2 import ActorTableData
 
     for one in _head().get_actor_table(None, "ALIVE"):
@@ -105,7 +106,7 @@ def _actors() -> Iterator[Any]:
 
 
 def _creator(group: Any) -> str:
-    """Its class, process and machine; `dead` if it is."""
+    """Return its class, process and machine; `dead` if it has ended."""
     import ray
     from ray.core.generated.gcs_pb2 import ActorTableData
 

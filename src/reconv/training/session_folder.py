@@ -1,6 +1,6 @@
-"""The folder of a local Ray session: of this user only, with a short path, removed when the session ends.
+"""The folder of a local Ray session: private to this user, with a short path, removed when the session ends.
 
-By itself Ray takes TMPDIR/ray, makes it writable by everyone (also what a link leads to that another user planted
+On its own Ray takes TMPDIR/ray, makes it writable by everyone (even the target of a link that another user planted
 there), and never removes what a session leaves. Called by cluster and, at the end of a stage, by stage.
 """
 
@@ -18,15 +18,15 @@ from reconv.errors import UnavailableError
 _PREFIX = "rv-ray-"
 _IN_IT = "/rv-ray-12345678/r/session_2026-01-01_00-00-00_123456_4194304/sockets/plasma_store"
 _MOST_BYTES = 107 - len(_IN_IT)
-"""Of the path of the folder that it is in: the path of a Unix socket has at most 107 bytes."""
+"""The bound for the path of the folder that holds it: the path of a Unix socket has at most 107 bytes."""
 _REMOVAL_SECONDS = 1.0
 
 _own: dict[Path, int] = {}
-"""Folder -> descriptor by which this process holds its lock. Whoever gets the lock knows that the owner is gone."""
+"""Folder -> descriptor that holds its lock. Another process that gets it knows that the owner is gone."""
 
 
 def new_session_folder() -> Path:
-    """Make the folder of a session, and remove those that killed processes of this user left.
+    """Make a session's folder, and remove the folders that this user's killed processes left.
 
     Raises:
         UnavailableError: no temporary folder can be used.
@@ -36,14 +36,14 @@ def new_session_folder() -> Path:
             _remove_abandoned(place)
             return _new_in(place)
     raise UnavailableError(
-        f"no temporary folder can be written to and has a path of at most {_MOST_BYTES} bytes, which Ray's sockets "
-        f"leave room for ({', '.join(map(str, _places(any_length=True)))}): set TMPDIR to one that does."
+        f"Ray needs a temporary folder that can be written to and has a path of at most {_MOST_BYTES} bytes; none of "
+        f"these is one: {', '.join(map(str, _places(any_length=True)))}. Set TMPDIR to such a folder."
     )
 
 
 def remove_session_folders() -> None:
-    """Remove what this process made. A process of Ray's that is being killed may write for some milliseconds yet; what
-    it leaves then is removed by the next session."""
+    """Remove the folders that this process made. A Ray process that is being killed may still write for some
+    milliseconds; the next session removes what it leaves."""
     while _own:
         folder, lock = _own.popitem()
         deadline = time.monotonic() + _REMOVAL_SECONDS
@@ -62,12 +62,12 @@ def _places(any_length: bool = False) -> Iterator[Path]:
 
 
 def _new_in(place: Path) -> Path:
-    """Ray makes the folder that it is given writable by everyone: it gets one within the private one."""
+    """Make a private folder and return one inside it, since Ray makes its own folder writable by everyone."""
     while True:
         folder = Path(mkdtemp(prefix=_PREFIX, dir=place))
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():  # or another process took it for an abandoned one before it was locked
+        if folder.exists():  # else another process removed it as abandoned before it was locked
             _own[folder] = lock
             return folder / "r"
         os.close(lock)

@@ -1,8 +1,8 @@
 """The threads of this process that use Ray, which have to end before Ray does. Called by `cluster`.
 
-A thread that calls Ray while it is shut down makes Ray end the whole process, without a word and with whatever was not
-written yet. Ray Data leaves such threads behind: it waits 2 s for its executor, and not at all for those that fetch
-blocks.
+If a thread calls Ray during its shutdown, Ray ends the whole process without a message, and what was not written yet is
+lost. Ray Data leaves such threads behind: it waits 2 s for its executor, and not at all for the threads
+that fetch blocks.
 """
 
 import sys
@@ -39,7 +39,7 @@ def _ray_threads() -> list[str]:
 
 
 def _is_in_ray(frame: object) -> bool:
-    """Whether Ray's code is on the thread's stack, and goes on by itself."""
+    """Return whether Ray's code is on the thread's stack and still makes progress."""
     import ray
 
     package = str(Path(ray.__file__).parent)
@@ -51,6 +51,6 @@ def _is_in_ray(frame: object) -> bool:
 
 
 def _is_parked(files: list[str]) -> bool:
-    """Ray Data's prefetcher misses its end at times, and then waits for ever for a call that nobody makes: it touches
-    Ray no more."""
+    """Return whether this is Ray Data's prefetcher, which at times misses its end and then waits forever without using
+    Ray."""
     return files[0] == threading.__file__ and files[1].endswith("block_batching/util.py")

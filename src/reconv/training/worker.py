@@ -28,7 +28,7 @@ class Begins:
 
 @dataclass(frozen=True)
 class LostWorkers:
-    """A group ended; Ray Train starts it again where there is room."""
+    """A group ended; Ray Train starts it again once there is room."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Classes that are missing, too small, rare, uneven or hard to tell by their names."""
+"""Classes that are missing, too small, rare, uneven or easily confused by name."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ _MAX_NAMED = 5
 
 
 def class_findings(examined: Examined) -> Iterator[DataFinding]:
-    """Errors first."""
+    """Yield what is wrong with the classes, errors first."""
     names, images = list(examined.class_names), examined.images
     counts = pd.crosstab(images["class"], images["split"]).reindex(names, fill_value=0)
     yield from _too_small(examined)
@@ -40,8 +40,8 @@ def class_findings(examined: Examined) -> Iterator[DataFinding]:
 
 
 def without_files(folders: Sequence[str]) -> DataFinding:
-    """Folders where classes lie that hold nothing: often a copy that was cut short."""
-    text = f"{counted(len(folders), 'folder')} without a file, not taken for a class."
+    """Report folders beside the classes that hold no file: often a copy that was cut short."""
+    text = f"{counted(len(folders), 'folder')} without a file, not used as a class."
     return remark("empty folders", "warning", text, folders)
 
 
@@ -66,7 +66,7 @@ def _uneven(train: "pd.Series[int]") -> Iterator[DataFinding]:
 
 
 def _alike(names: Sequence[str]) -> Iterator[str]:
-    """A sentence for each group of names that a person, or another file system, takes for one."""
+    """Yield a sentence for each group of names that a person or another file system would confuse."""
     groups = defaultdict(list)
     for name in names:
         groups[normalize("NFKC", normalize("NFKC", name).casefold()).strip()].append(name)

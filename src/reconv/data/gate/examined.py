@@ -31,7 +31,7 @@ class Examined:
     is_published: bool
     """A published set is what it is: nothing about it stops."""
     empty_folders: tuple[str, ...] = ()
-    """Where classes lie, without a file: they are not in `class_names`."""
+    """Folders beside the classes that hold no file; they are not in `class_names`."""
     too_small: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """data.test or data.validation -> class that it cannot split -> images (or groups of them) that it has."""
 
@@ -55,16 +55,16 @@ def finding(
 
 
 def remark(kind: str, severity: Severity, text: str, about: Sequence[str] = ()) -> DataFinding:
-    """About no image in particular; `about` are names of classes or folders, each with what there is to say of it."""
+    """Make a finding about classes or folders instead of images; `about` names them, each with a note."""
     named = tuple(printable(name) for name in about[:_MAX_NAMED])
     return DataFinding(kind=kind, severity=severity, count=len(about), text=text, files=named, pictures=())
 
 
 def quoted(name: str) -> str:
-    """A class's name in a sentence."""
+    """Return a class's name as it stands in a sentence."""
     return f'"{printable(name)}"'
 
 
 def counted(number: int, what: str = "image", several: str = "") -> str:
-    """With the plural where it is due; `several` is what has another one than an s."""
+    """Return the number with its noun; `several` is the plural if that is not just an s."""
     return f"{number:,} {what if number == 1 else several or what + 's'}"

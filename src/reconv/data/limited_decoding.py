@@ -1,7 +1,7 @@
-"""Headers and pixels of image files within limits of time and memory, whatever they hold.
+"""Image headers and pixels, read within limits on time and memory.
 
-A file that its size alone makes cheap is read here, in microseconds; another one in a process that is ended if it
-exceeds the limits. Called by whoever reads files: inspecting, decoders, prediction, serving.
+A file that is cheap by its size is read in this process; any other in a separate process that is ended if it exceeds
+the limits. Called by inspecting, decoders and prediction.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ _read_header, _decode = Limited(decoding.read_header, LIMITS), Limited(decoding.
 
 
 def read_header(content: bytes) -> Header:
-    """As decoding does.
+    """Read the header as `decoding.read_header` does.
 
     Raises:
         ImageError: as there, or it takes too long or too much memory.
@@ -28,7 +28,7 @@ def read_header(content: bytes) -> Header:
 
 
 def decode(content: bytes, to: Conversion) -> NDArray[np.uint8]:
-    """As decoding does.
+    """Decode the image as `decoding.decode` does.
 
     Raises:
         ImageError: as there, or it takes too long or too much memory.

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from preparing import fetch_and_prepare
 
-from reconv.data import bounded, decoding
+from reconv.data import decoding, limited_decoding
 from reconv.data.decoding import Conversion
 from reconv.data.processes import Limited, Limits
 from reconv.data.storage import FolderStorage
@@ -37,8 +37,8 @@ def large() -> bytes:
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[Limits], None]:
     def lower(limits: Limits) -> None:
-        monkeypatch.setattr(bounded, "CHEAP_PIXELS", 10_000)
-        monkeypatch.setattr(bounded, "_decode", Limited(decoding.decode, limits))
+        monkeypatch.setattr(limited_decoding, "CHEAP_PIXELS", 10_000)
+        monkeypatch.setattr(limited_decoding, "_decode", Limited(decoding.decode, limits))
 
     return lower
 
@@ -80,11 +80,11 @@ def test_predict_says_it_of_the_image_alone(large: bytes, limit: Callable[[Limit
 
 
 def test_a_header_that_needs_more_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "CHEAP_BYTES", 1000)
-    monkeypatch.setattr(bounded, "_read_header", Limited(_read_slowly, SLOW))
+    monkeypatch.setattr(limited_decoding, "CHEAP_BYTES", 1000)
+    monkeypatch.setattr(limited_decoding, "_read_header", Limited(_read_slowly, SLOW))
 
     with pytest.raises(ImageError, match="processor time"):
-        bounded.read_header(bytes(1001))
+        limited_decoding.read_header(bytes(1001))
 
 
 def _read_slowly(_: bytes) -> None:
@@ -96,10 +96,10 @@ def test_what_is_decoded_in_a_process_is_the_same(monkeypatch: pytest.MonkeyPatc
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 120, 3), np.uint8)).save(buffer, "JPEG")
     content = buffer.getvalue()
-    here = bounded.read_header(content), bounded.decode(content, TO)
-    monkeypatch.setattr(bounded, "CHEAP_BYTES", 0)
+    here = limited_decoding.read_header(content), limited_decoding.decode(content, TO)
+    monkeypatch.setattr(limited_decoding, "CHEAP_BYTES", 0)
 
-    there = bounded.read_header(content), bounded.decode(content, TO)
+    there = limited_decoding.read_header(content), limited_decoding.decode(content, TO)
 
     assert there[0] == here[0]
     np.testing.assert_array_equal(there[1], here[1])

@@ -3,8 +3,8 @@ import pytest
 from hostile.images import noise, rgb, saved
 from hostile.slow import jpeg_of_scans, tiff_of_strips
 
-from reconv.data.bounds import MAX_SCANS, SMALL_BYTES
 from reconv.data.decoding import Conversion, decode, read_header
+from reconv.data.file_checks import MAX_SCANS, SMALL_BYTES
 from reconv.errors import ImageError
 
 SMALL = Conversion(8, 3, "crop")
@@ -14,7 +14,7 @@ SMALL = Conversion(8, 3, "crop")
 def test_a_file_that_is_metered_gives_the_same_pixels(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = rgb(kind)
     expected = decode(content, SMALL)
-    monkeypatch.setattr("reconv.data.bounds.SMALL_BYTES", 0)
+    monkeypatch.setattr("reconv.data.file_checks.SMALL_BYTES", 0)
 
     assert np.array_equal(decode(content, SMALL), expected)
 

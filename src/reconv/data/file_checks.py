@@ -1,4 +1,4 @@
-"""Bounds on one image file, checked before it costs minutes or gigabytes. Called by decoding.
+"""Checks of one image file against bounds, before it costs minutes or gigabytes. Called by decoding.
 
 Each bound is far above what cameras and programs write. The decoders are in C and fast, but parsers that loop over the
 parts of a file in Python take up to 2 µs per byte: a file of up to SMALL_BYTES cannot keep them busy for long.
@@ -14,11 +14,11 @@ from PIL.ImageFile import ImageFile
 
 from reconv.errors import ImageError
 
-JPEG_FORMATS = ("JPEG", "MPO")  # the latter holds several, as telephones write them
+JPEG_FORMATS = ("JPEG", "MPO")  # MPO holds several JPEGs, as phones write them
 MAX_PIXELS = 100 * 10**6
 SMALL_BYTES = 200_000
 MAX_SCANS = 100
-"""As libtiff has it; libjpeg itself writes 10."""
+"""The limit of libtiff; libjpeg itself writes 10."""
 MAX_EXIF_BYTES = 2 * 2**20
 _MAX_EXIF_PIECES = 20  # Pillow joins them one by one, which is quadratic
 _MAX_HEAD_BYTES = 16 * 2**20  # of a JPEG: its segments before the pixels
@@ -34,7 +34,7 @@ _END_OF_JPEG = b"\xff\xd9"
 
 
 class MeteredFile(io.BytesIO):
-    """The content of a file that ends a parser which reads too many parts of it, or too far."""
+    """A file's content that stops a parser which reads too many parts of it, or too far."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
@@ -100,14 +100,14 @@ def check_pixels(image: ImageFile, content: bytes) -> None:
 
 
 def check_exif(image: ImageFile) -> None:
-    """A PNG may have it behind its pixels."""
+    """Raises ImageError if there is too much Exif data, which a PNG may have after its pixels."""
     num_bytes = len(image.info.get("exif") or b"")
     if num_bytes > MAX_EXIF_BYTES:
         raise ImageError(f"has {num_bytes:,} bytes of Exif data, must have at most {MAX_EXIF_BYTES:,}: remove it")
 
 
 def _most_pixels(image: ImageFile) -> int:
-    """Fewer where decoding takes more memory than 10 bytes each, or more time than 20 ns."""
+    """Return the largest number of pixels: fewer where decoding takes more than 10 bytes or 20 ns per pixel."""
     if image.format == "WEBP":  # 15 bytes: its canvas twice, the pixels and their copy
         return min(MAX_PIXELS, 65 * 10**6)
     if image.format in JPEG_FORMATS and image.mode == "CMYK" and "progressive" in image.info:  # 12 bytes
@@ -120,17 +120,17 @@ def _most_pixels(image: ImageFile) -> int:
 
 
 def _has_more_scans(image: ImageFile, content: bytes, at: int) -> bool:
-    """Whether the first scan of a sequential JPEG, whose head ends at `at`, may lack a component."""
+    """Return whether the first scan of a sequential JPEG, whose head ends at `at`, may lack a component."""
     found = [num for num, head in _SCAN_HEADS if content.startswith(head, max(0, at - 8 - 2 * num))]
     return found != [getattr(image, "layers", 0)]
 
 
 def _num_scans(content: bytes, at: int) -> int:
-    """Up to one more than MAX_SCANS; segments between them count, since there are few."""
+    """Count the scans, up to one more than MAX_SCANS. Far too many segments between them count as too many scans."""
     values = np.frombuffer(content, np.uint8, offset=at)
     is_marked = values[1:][values[:-1] == 0xFF] == 0xDA
     if (most := 1 + int(np.count_nonzero(is_marked))) <= MAX_SCANS:
-        return most  # or fewer: what looks like one may be in a segment, or behind the end
+        return most  # or fewer: what looks like one may be in a segment or after the end
     num_scans, num_segments = 1, 0
     while num_scans <= MAX_SCANS and (found := _SEGMENT.search(content, at)) and found[0] != _END_OF_JPEG:
         num_scans += found[0] == b"\xff\xda"
@@ -163,7 +163,7 @@ def _check_tiff(content: bytes) -> None:
 
 
 def _entries(content: bytes, at: int, order: str, is_big: bool) -> Iterator[tuple[int, int, int, int]]:
-    """Tag, type, number of values, and the value or where they are."""
+    """Yield tag, type, number of values, and the value or the offset of the values."""
     if at >= len(content):
         return
     (num,) = struct.unpack_from(order + ("Q" if is_big else "H"), content, at)
