@@ -25,7 +25,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from reconv.errors import DataError, ImageError
 
 _AHEAD = 4  # tasks that wait for each process
-_DIED = "a process that read images died, probably for want of memory: free some and run the same command."
+_DIED = "a process that read images died, probably because memory ran out: free some, then run the same command again."
 Arguments = ParamSpec("Arguments")
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")

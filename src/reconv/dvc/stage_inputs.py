@@ -16,7 +16,7 @@ from reconv.submission.locked import LOCK, locked_stages
 
 
 class StageInputs:
-    """What the stage `name` (DVC's name for it) reads, as it was when this was made.
+    """What the stage `name` (DVC's name for it) reads, as it was when this object was created.
 
     `values` is what params.yaml held. A stage that dvc.yaml does not know has no inputs.
 

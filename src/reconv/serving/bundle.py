@@ -67,7 +67,7 @@ def read_served(bundle: Path) -> Served:
     if not os.path.lexists(bundle / SERVED):
         if height != width or channels not in (1, 3):
             raise DataError(
-                f"{bundle} holds a classifier of images of {height} x {width} x {channels}: register it anew."
+                f"{bundle} holds a classifier of images of {height} x {width} x {channels}: register the model again."
             )
         return Served(
             temperature=1.0,

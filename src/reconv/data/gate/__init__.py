@@ -15,7 +15,7 @@ from reconv.params import DataParams
 __all__ = ["Refuse", "check", "in_words", "refuse", "unusable", "without_files"]
 _MAX_PRINTED = 5
 Refuse = Callable[[Sequence[DataFinding]], None]
-"""What is done with findings as soon as they are known: a run stops if one is an error, `reconv inspect` collects."""
+"""What to do with findings once they are known: a run stops if one is an error, `reconv inspect` collects them."""
 
 
 def check(examined: Examined, params: DataParams) -> tuple[DataFinding, ...]:
