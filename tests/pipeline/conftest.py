@@ -24,7 +24,7 @@ def run_stage(project: Path, repository: Path) -> Run:
             env=environment(**changes),
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,  # a search with all cores takes minutes beside other work
             check=False,
         )
 
