@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -96,6 +97,53 @@ def test_threads_share_as_many_processes_as_there_are_cores(limited: "Limited[..
         used = set(threads.map(lambda _: limited("nothing"), range(50)))
 
     assert len(used) <= (os.cpu_count() or 1)
+
+
+def ask(program: str) -> str:
+    """Return what a new process prints that has `do` and a `limited` of it."""
+    begin = f"import resource, signal; from {Path(__file__).stem} import LIMITS, Limited, LimitError, do; "
+    return subprocess.run(
+        [sys.executable, "-c", begin + program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "shield", ["pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})", "signal(signal.SIGPROF, signal.SIG_IGN)"]
+)
+def test_a_parent_that_shields_itself_from_the_signal_does_not_lift_the_limit(shield: str) -> None:
+    said = ask(
+        f"""signal.{shield}
+try:
+    Limited(do, LIMITS)("loop in C")
+except LimitError as error:
+    print(error)"""
+    )
+
+    assert said == "needs more than 0.3 s of processor time"
+
+
+def test_a_lower_limit_of_the_whole_system_is_kept() -> None:
+    said = ask("resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); print(len(Limited(bytes, LIMITS)(5)))")
+
+    assert said == "5"
+
+
+def test_ctrl_c_in_a_terminal_reaches_only_this_process(limited: "Limited[..., int]") -> None:
+    assert os.getpgid(limited("nothing")) != os.getpgid(0)
+
+
+def test_a_process_that_cannot_start_is_an_error_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    limited = Limited(do, LIMITS)
+
+    for _ in range(5):
+        with pytest.raises(DataError, match="a process that read images died"):
+            limited("x" * 10**6)
 
 
 _CALL = """

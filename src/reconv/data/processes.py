@@ -148,9 +148,11 @@ class _Process:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                process_group=0,  # a terminal's Ctrl-C is for this process, which decides
             )
         self.end = weakref.finalize(self, _end, self._process, self._connection)
-        self._connection.send((function, limits))
+        with suppress(OSError):  # it has died already, which `call` reports
+            self._connection.send((function, limits))
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
         """Return whether the function returned, and what it returned or raised."""
@@ -179,7 +181,8 @@ def _end(process: "subprocess.Popen[bytes]", connection: "Connection[Any, Any]")
 
 def _serve(descriptor: int) -> None:
     """Answer calls until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, and the other side decides
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # a process inherits what its parent ignores or blocks
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     connection: Connection[Any, Any] = Connection(descriptor)
     with suppress(EOFError, OSError), connection:
         function, limits = connection.recv()
@@ -196,7 +199,8 @@ def _limited(limits: Limits) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     with suppress(FileNotFoundError):
         has_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (has_bytes + limits.memory_bytes, before[1]))
+        most = [limit for limit in before if limit != resource.RLIM_INFINITY]  # as `ulimit -v` sets it
+        resource.setrlimit(resource.RLIMIT_AS, (min([has_bytes + limits.memory_bytes, *most]), before[1]))
     signal.setitimer(signal.ITIMER_PROF, limits.seconds)  # and then SIGPROF, which ends a process
     try:
         yield
