@@ -83,8 +83,8 @@ def test_anything_else_is_named(request_of, said):
     ("name", "most", "said"),
     [
         ("MAX_FILE_BYTES", 10, r"image 0 has \d+ bytes, must have at most 10"),
-        ("MAX_IMAGES", 2, "3 images in the request, 2 of 8 x 8 x 1 at most"),
-        ("MAX_NUMBERS", 130, "3 images in the request, 2 of 8 x 8 x 1 at most"),
+        ("MAX_IMAGES", 2, "the request has 3 images, must have at most 2 of 8 x 8 x 1"),
+        ("MAX_NUMBERS", 130, "the request has 3 images, must have at most 2 of 8 x 8 x 1"),
         ("MAX_REQUEST_BYTES", 200, "files in the request have more than 200 bytes together"),
         ("MAX_REQUEST_PIXELS", 130, "files in the request have more than 130 pixels together"),
         ("MAX_REQUEST_SECONDS", 0.0, "1 of the request's 3 images took 0 s to decode"),
