@@ -1,7 +1,9 @@
 """What changes while a stage runs, through `dvc repro` of a pipeline with two stages."""
 
 import json
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,9 +184,41 @@ def test_what_is_changed_and_restored_is_no_change(pipeline: Path) -> None:
     Path("src/sub/more.py").touch()
     Path("src/sub/.more.py.swp").touch()  # it is open in an editor
     change_params(pipeline, {"resources.cpus_per_trial": 2})
+    for file in (Path("params.yaml"), Path("dvc.yaml")):
+        file.write_text(file.read_text() + "# a comment\n")
+    shutil.copy2(LARGE, "copy")  # another inode, as a network file system may give to what is unchanged
+    Path("copy").replace(LARGE)
     code, output = ended(running, "prepare")
 
     assert code == 0, output
+    run_again()
+
+
+def test_a_program_may_run_the_pipeline_again_with_other_values(pipeline: Path) -> None:
+    program = """
+from pathlib import Path
+from dvc.repo import Repo
+params = Path("params.yaml")
+for seed in range(2):
+    params.write_text(params.read_text().replace("seed: 0", f"seed: {seed}", 1))
+    Repo().reproduce()
+"""
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True)
+
+    assert Path("data/prepared").read_text() == "1"
+
+
+def test_outputs_of_another_branch_are_not_those_that_dvc_lock_speaks_of(pipeline: Path) -> None:
+    run_again()
+    commit_all(pipeline)
+    git(pipeline, "checkout", "--quiet", "-b", "other")
+    change_params(pipeline, {"data.seed": 7, "compare.confidence": 0.8})
+    run_again()
+    commit_all(pipeline)
+    git(pipeline, "checkout", "--quiet", "-")  # which leaves the outputs as they are
+
+    subprocess.run(["dvc", "repro", "--single-item", "--force", "compare"], env=environment(), check=True)
+
     run_again()
 
 

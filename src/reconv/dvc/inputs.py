@@ -1,7 +1,7 @@
 """What a stage reads: the parameters, code and data that dvc.yaml declares for it, as they are at one moment.
 
 Small dependencies are compared by content, so that a file that was touched or restored is not a change; large ones by
-each file's size, time and inode.
+each file's size and time; not by inode, which some network file systems give anew to a file that is unchanged.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class Inputs:
     params: dict[str, Any]
     """Declared key -> value."""
     files: dict[str, str]
-    """Path -> MD5, or size, time and inode of a large one."""
+    """Path -> MD5, or size and time of a large one."""
     digests: dict[str, str]
     """Dependency -> MD5 as in dvc.lock, of those that were read."""
     changed_at: dict[str, float]
@@ -45,7 +45,7 @@ def inputs_of(declared: Declared, values: Mapping[str, Any]) -> Inputs:
         found = dict(_files(dep, ignored))
         changed_at |= {path: stat.st_ctime for path, stat in found.items()}
         if sum(stat.st_size for stat in found.values()) > _READ_BYTES:
-            files |= {path: f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}" for path, stat in found.items()}
+            files |= {path: f"{stat.st_size} {stat.st_mtime_ns}" for path, stat in found.items()}
             continue
         contents = {path: _md5(path) for path in found}
         files |= contents

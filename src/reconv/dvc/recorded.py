@@ -6,7 +6,7 @@ from typing import Any
 from reconv.dvc.declared import Declared, upstream
 from reconv.dvc.inputs import flat
 from reconv.errors import ChangedError
-from reconv.files import read_json
+from reconv.files import md5_of_file, read_json
 from reconv.places import run_file
 
 INPUTS = "inputs"
@@ -22,14 +22,24 @@ def check_recorded(name: str, stages: Mapping[str, Declared], locked: Mapping[st
         ChangedError: one of them did not; the message names it.
     """
     for one in sorted(upstream(name, stages) & locked.keys()):
-        file = run_file(*one.split("@", maxsplit=1))
-        used = read_json(file).get(INPUTS) if file.exists() else None
+        used = _used(one, locked[one])
         found = list(_differences(locked[one], used)) if used else []
         if found:
             raise ChangedError(
-                "\n".join([f"dvc.lock does not say what the stage {one} used, which changed as it ended:", *found])
-                + f"\nRun `dvc repro --single-item --force {one}`, then run the same command again."
+                "\n".join([f"dvc.lock does not say what the stage {one} used:", *found])
+                + "\nIt changed as the stage ended, or `dvc commit` recorded it later. "
+                f"Run `dvc repro --single-item --force {one}`, then run the same command again."
             )
+
+
+def _used(name: str, entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a stage wrote down; None if it is not the run that dvc.lock speaks of (of another branch, say)."""
+    file = run_file(*name.split("@", maxsplit=1))
+    md5 = {out["path"]: out.get("md5") for out in entry.get("outs", ())}.get(file.as_posix())
+    if not file.exists() or (md5 and md5_of_file(file) != md5):
+        return None
+    used: Mapping[str, Any] | None = read_json(file).get(INPUTS)
+    return used
 
 
 def _differences(entry: Mapping[str, Any], used: Mapping[str, Any]) -> Iterator[str]:
