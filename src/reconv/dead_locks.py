@@ -28,7 +28,7 @@ def forget_the_dead() -> None:
     """Free what no living `dvc` of this machine holds in this folder."""
     if not _LOCKS.exists():
         return
-    with suppress(BlockingIOError), _GUARD.open("a") as guard:  # whoever holds it that long is alive
+    with suppress(BlockingIOError), _GUARD.open("a") as guard:  # a process that holds it that long is alive
         lock_within(guard.fileno(), _WAIT_SECONDS)
         try:
             locks = json.loads(_LOCKS.read_text())

@@ -1,4 +1,4 @@
-"""What trainings compute on, found without importing torch where there is no GPU. Called by doctor."""
+"""The devices that trainings use, found without importing torch where there is no GPU. Called by doctor."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says it can use."""
+    """Return the devices that torch can use."""
 
     gpus: tuple[Gpu, ...]
     has_native_bf16: bool

@@ -68,7 +68,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class Examination:
-    """What is known about the images before any is packed."""
+    """Facts about the images before any is packed."""
 
     raw_source: RawSource
     found: Found

@@ -80,7 +80,7 @@ def _call(task: Any) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one call may use: processor time (so that load on the machine does not matter) and memory."""
+    """Limits of one call: processor time (so that load on the machine does not matter) and memory."""
 
     seconds: float
     memory_bytes: int
@@ -213,5 +213,5 @@ def _answer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
     try:
         return True, function(*args, **kwargs)
     except Exception as error:
-        # Decoding turns whatever a parser raises into an ImageError, even a MemoryError.
+        # Decoding turns any exception of a parser into an ImageError, even a MemoryError.
         return False, MemoryError() if isinstance(error.__context__, MemoryError) else error

@@ -15,7 +15,7 @@ from reconv.params import DataParams
 __all__ = ["Refuse", "check", "in_words", "refuse", "unusable", "without_files"]
 _MAX_PRINTED = 5
 Refuse = Callable[[Sequence[DataFinding]], None]
-"""What to do with findings once they are known: a run stops if one is an error, `reconv inspect` collects them."""
+"""A function that receives the findings: a run stops if one is an error, `reconv inspect` collects them."""
 
 
 def check(examined: Examined, params: DataParams) -> tuple[DataFinding, ...]:
