@@ -27,7 +27,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Torch:
-    """Return the devices that torch can use."""
+    """The devices that torch can use."""
 
     gpus: tuple[Gpu, ...]
     has_native_bf16: bool

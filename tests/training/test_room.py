@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from reconv.errors import UnavailableError
+from reconv.errors import ParamsError, UnavailableError
 from reconv.search.search import search
 from reconv.training.cluster import Session, ray_session
-from reconv.training.room import in_words
+from reconv.training.room import in_words, limit_seconds
 from reconv.training.seeds import train_seeds
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -73,3 +73,10 @@ def test_resources_are_named_as_people_do():
     assert (
         in_words({"CPU": 2.0, "GPU": 0.5, "memory": 2e9, "node:10.0.0.1": 1.0}) == "2 CPU + 0.5 GPU + 2.0 GB of memory"
     )
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])
+def test_a_limit_that_is_no_number_of_seconds_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONV_WAIT_SECONDS", value)
+    with pytest.raises(ParamsError, match=f"RECONV_WAIT_SECONDS is {value}, must be a positive number of seconds"):
+        limit_seconds(is_local=True)

@@ -1,12 +1,13 @@
 """Room in a Ray cluster: who holds it, what dead controllers left of it, and how long a stage waits for it."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from reconv.errors import UnavailableError
+from reconv.errors import ParamsError, UnavailableError
 
 LIMIT = "RECONV_WAIT_SECONDS"
 # An autoscaler may take a quarter of an hour for a GPU node; this machine does not grow.
@@ -17,8 +18,19 @@ _SHOWN = 6
 
 
 def limit_seconds(is_local: bool) -> float:
-    """Return how long a stage waits for room before it gives up."""
-    return float(os.environ.get(LIMIT) or (_LOCAL_LIMIT_SECONDS if is_local else _LIMIT_SECONDS))
+    """Return how long a stage waits for room before it gives up.
+
+    Raises:
+        ParamsError: RECONV_WAIT_SECONDS is not a positive number.
+    """
+    text = os.environ.get(LIMIT) or str(_LOCAL_LIMIT_SECONDS if is_local else _LIMIT_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ParamsError(f"{LIMIT} is {text}, must be a positive number of seconds.")
+    return seconds
 
 
 class WaitForRoom:
