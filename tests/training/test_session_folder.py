@@ -1,5 +1,6 @@
 """The folder of a local Ray session: nobody else's, and gone when its process is."""
 
+import errno
 import os
 import signal
 import socket
@@ -7,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 import pytest
 from project_folder import environment
 
+from reconv.errors import UnavailableError
 from reconv.training import session_folder
 from reconv.training.session_folder import new_session_folder, remove_session_folders
 
@@ -34,6 +37,15 @@ with stage("train", "cnn", lambda params: ray_session(params.resources, 1)):
     Path("seen").write_text(f"{folder.stat().st_mode & 0o777:o} {len(list(folder.rglob('raylet')))} {others}")
     while Path("wait").exists():
         time.sleep(0.05)
+"""
+
+
+TWO_SESSIONS = """
+from reconv.params import THIS_MACHINE
+from reconv.training.cluster import ray_session
+for _ in range(2):
+    with ray_session(THIS_MACHINE):
+        pass
 """
 
 
@@ -146,3 +158,26 @@ def test_a_stage_leaves_nothing_and_removes_what_a_killed_one_left(place: Path, 
     assert (project / "seen").read_text() == "700 1 []"
     assert not list(place.glob("rv-ray-*"))
     assert not left.exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_second_session_of_a_process_does_not_use_the_folder_of_the_first(place: Path) -> None:
+    command = [sys.executable, "-c", TWO_SESSIONS]
+
+    done = subprocess.run(command, env=environment(TMPDIR=str(place)), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert not list(place.glob("rv-ray-*"))
+
+
+def test_a_file_system_without_locks_keeps_no_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+
+    with suppress(UnavailableError):  # every temporary folder is refused
+        new_session_folder()
+
+    assert not list(place.glob("rv-ray-*"))

@@ -130,13 +130,15 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
     is_local = address == "local"
     if is_local:
         config = _PRELOAD if num_trainings else _NO_EARLY_WORKERS
-        options = {**_LOCAL_OPTIONS, "_system_config": config, "_temp_dir": str(new_session_folder())}
+        # A copy, since Ray writes this session's folder into it, and would use that for the next session as well.
+        options = {**_LOCAL_OPTIONS, "_system_config": {**config}, "_temp_dir": str(new_session_folder())}
     else:
         # The nodes need have no reconv, or another one; what it imports they have to have.
         options = {"runtime_env": {"py_modules": [str(Path(__file__).parents[1])], "env_vars": _QUIET}}
     try:
         ray.init(address, log_to_driver=False, configure_logging=False, **options)
     except Exception as error:  # a node that takes too long to start raises no narrower one
+        remove_session_folders()
         raise _unusable(address, error) from None
     try:
         yield _connected_session(resources, num_trainings, is_local)

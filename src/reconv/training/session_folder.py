@@ -63,14 +63,20 @@ def _places(any_length: bool = False) -> Iterator[Path]:
 
 def _new_in(place: Path) -> Path:
     """Make a private folder and return one inside it, since Ray makes its own folder writable by everyone."""
-    while True:
-        folder = Path(mkdtemp(prefix=_PREFIX, dir=place))
+    folder = Path(mkdtemp(prefix=_PREFIX, dir=place))
+    with suppress(FileNotFoundError):
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():  # else another process removed it as abandoned before it was locked
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            os.close(lock)
+            folder.rmdir()
+            raise
+        if folder.exists():
             _own[folder] = lock
             return folder / "r"
         os.close(lock)
+    return _new_in(place)  # another process removed it as abandoned before it was locked
 
 
 def _remove_abandoned(place: Path) -> None:

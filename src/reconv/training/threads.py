@@ -5,6 +5,7 @@ lost. Ray Data leaves such threads behind: it waits 2 s for its executor, and no
 that fetch blocks.
 """
 
+import os
 import sys
 import threading
 import time
@@ -20,7 +21,8 @@ def wait_for_ray_threads(seconds: float) -> list[str]:
     `seconds`."""
     deadline = time.monotonic() + seconds
     for thread in threading.enumerate():
-        if stop := getattr(thread, "shutdown", None):  # an executor is its own thread
+        stop = getattr(thread, "shutdown", None)
+        if stop and type(thread).__module__.startswith("ray.data."):  # an executor is its own thread
             stop(force=True)
     while (left := _ray_threads()) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
@@ -42,7 +44,7 @@ def _is_in_ray(frame: object) -> bool:
     """Return whether Ray's code is on the thread's stack and still makes progress."""
     import ray
 
-    package = str(Path(ray.__file__).parent)
+    package = f"{Path(ray.__file__).parent}{os.sep}"
     files = []
     while frame is not None:
         files.append(frame.f_code.co_filename)  # type: ignore[attr-defined]
