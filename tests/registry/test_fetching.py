@@ -1,6 +1,8 @@
 """What a registered version's files may be: what was registered, and nothing else is read."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -158,3 +160,22 @@ def test_a_champion_is_found_by_the_name_that_earlier_versions_gave_it(make_para
 def test_a_name_that_mlflow_cannot_take_is_refused_at_once(params, name) -> None:
     with pytest.raises(RegistryError, match="must be a name of 1 to 200 bytes"):
         open_registry(params, name or " ")
+
+
+def test_two_processes_fetch_a_version_at_once_and_what_a_killed_one_left_is_removed(project):
+    (folder,) = {path.parent for path in open_bundle_twice(project)}
+    (folder / ".killed").mkdir()
+    shutil.rmtree(folder / "classifier")
+
+    assert len(open_bundle_twice(project)) == 2
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def open_bundle_twice(project: Path) -> list[Path]:
+    """Fetch the champion's bundle in two processes at once; return where each has it."""
+    fetch = "from reconv.registry.resolving import resolve; print(resolve('champion').bundle)"
+    command = [sys.executable, "-c", fetch]
+    running = [subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate()[0].splitlines() for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    return [project / output[-1] for output in outputs]

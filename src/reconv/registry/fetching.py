@@ -1,7 +1,11 @@
 """The files of a registered version -> this machine, checked against what was registered before anything reads them."""
 
-from collections.abc import Callable
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,7 @@ MODEL_ARTIFACT, BUNDLE_ARTIFACT = "model", "artifacts/classifier"
 OPPONENT_ARTIFACT = "opponent"
 """The other model's classifier, among the artifacts of the run that registers."""
 _CACHE = STATE / "models"
+_UNFINISHED = "."
 Check = Callable[[Path], object]
 """Raises if it is not what was registered."""
 
@@ -64,14 +69,12 @@ class Fetcher:
 
     def _fetched(self, version: Version, what: str, uri: str, check: Check) -> Path:
         place = _CACHE / self._name / f"{version.number}-{version.run_id[:8]}" / what
-        if place.exists():
-            try:
-                check(place)
-                return place
-            except (DataError, RegistryError, OSError):  # changed since it was fetched: what MLflow has counts
-                pass
+        if _passes(check, place):
+            return place
         place.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=place.parent) as temporary:
+        with _locked(place.parent), TemporaryDirectory(prefix=_UNFINISHED, dir=place.parent) as temporary:
+            if _passes(check, place):  # another process has fetched it meanwhile
+                return place
             fetched = self._download(version, what, uri, Path(temporary))
             self._checked(version, fetched, check)
             if place.exists():
@@ -101,6 +104,28 @@ class Fetcher:
                 "Find out who changed MLflow's artifacts, then restore them, or use another version: "
                 "`reconv rollback --reason TEXT`, `reconv models`."
             ) from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time fetch into `folder`, and remove what a killed one left there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for unfinished in folder.glob(f"{_UNFINISHED}*"):
+            rmtree(unfinished, ignore_errors=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _passes(check: Check, place: Path) -> bool:
+    """Return whether `place` is there and is what was registered."""
+    try:
+        check(place)
+    except (DataError, RegistryError, OSError):
+        return False
+    return place.exists()
 
 
 def _of(registered: dict[str, str]) -> Check:
