@@ -4,7 +4,7 @@ import sys
 
 from reconv.console import SearchProgress
 from reconv.data.arrays import PreparedData
-from reconv.files import write_csv, write_yaml
+from reconv.files import write_csv
 from reconv.places import search_dir
 from reconv.search.search import cores_of_a_trial, search
 from reconv.stage import stage
@@ -12,6 +12,7 @@ from reconv.tracking.outcomes import log_search
 from reconv.tracking.trainings import trainings_tag
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
+from reconv.yaml_files import write_yaml
 
 if __name__ == "__main__":
     model = sys.argv[1]

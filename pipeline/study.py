@@ -4,7 +4,6 @@ from contextlib import nullcontext
 
 from reconv.console import StudyProgress
 from reconv.data.arrays import PreparedData
-from reconv.files import read_yaml
 from reconv.places import BASELINE, CNN, STUDY, search_dir
 from reconv.stage import stage
 from reconv.study.plan import num_trainings, plan
@@ -12,6 +11,7 @@ from reconv.study.study import nothing, study, write_study
 from reconv.tracking.outcomes import log_study
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
+from reconv.yaml_files import read_yaml
 
 if __name__ == "__main__":
     with stage(

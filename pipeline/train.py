@@ -4,7 +4,6 @@ import sys
 
 from reconv.console import TrainProgress
 from reconv.data.arrays import PreparedData
-from reconv.files import read_yaml
 from reconv.places import search_dir, train_dir
 from reconv.stage import stage
 from reconv.tracking.outcomes import log_training
@@ -13,6 +12,7 @@ from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
 from reconv.training.job import jobs_for
 from reconv.training.seeds import conditions_of, train_seeds, write_trained
+from reconv.yaml_files import read_yaml
 
 if __name__ == "__main__":
     model = sys.argv[1]

@@ -16,14 +16,13 @@ from reconv.files import (
     read_arrays,
     read_csv,
     read_json,
-    read_yaml,
     slug,
     write_at,
     write_csv,
     write_json,
     write_parquet,
-    write_yaml,
 )
+from reconv.yaml_files import read_yaml
 
 
 def test_atomic_makes_folder_and_file() -> None:
@@ -74,15 +73,13 @@ def test_json_refuses_what_other_readers_do_not_take(value: float) -> None:
     assert list(Path().iterdir()) == []
 
 
-def test_tables_and_yaml_come_back_as_they_were() -> None:
+def test_tables_come_back_as_they_were() -> None:
     table = pd.DataFrame({"trial": [1, 2], "accuracy": [0.25, 0.5]})
     write_csv(Path("t.csv"), table)
     write_parquet(Path("t.parquet"), table)
-    write_yaml(Path("best.yaml"), {"values": {"lr": 1e-3, "widths": [4, 8]}})
 
     pd.testing.assert_frame_equal(pd.read_csv("t.csv"), table)
     pd.testing.assert_frame_equal(pd.read_parquet("t.parquet"), table)
-    assert read_yaml(Path("best.yaml")) == {"values": {"lr": 1e-3, "widths": [4, 8]}}
 
 
 def test_a_spreadsheet_runs_nothing_of_a_csv_file_and_its_texts_come_back() -> None:

@@ -22,8 +22,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-import yaml
-
 from reconv.errors import DataError, ParamsError
 from reconv.masking import masked
 from reconv.untrusted import as_cell, from_cell
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from upath import UPath
 
-_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader reads dvc.lock in 6 ms instead of 46
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free space there"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Correct its permissions or choose another place"),
@@ -221,19 +218,6 @@ def _read_text(path: AnyPath, max_bytes: int | None) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number in JSON")
-
-
-def write_yaml(path: Path, value: dict[str, Any]) -> None:
-    write_text(path, yaml.safe_dump(value, sort_keys=False, default_flow_style=None))
-
-
-def read_yaml(path: Path) -> Any:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE_LOADER)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: run `dvc repro`, which makes it.") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path} cannot be read ({error}): delete it and run `dvc repro`.") from None
 
 
 def write_array(path: Path, array: "NDArray[Any]") -> None:

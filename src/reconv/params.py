@@ -43,6 +43,7 @@ from reconv.domains import (
     problems_of,
 )
 from reconv.errors import ParamsError
+from reconv.yaml_files import parse_yaml
 
 PARAMS_FILE = Path("params.yaml")
 _MAX_NAME_BYTES = 200
@@ -356,21 +357,6 @@ class Params(Section):
             raise ParamsError(f"models.{model}: {_explain(error)}") from None
 
 
-_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader takes 2 ms instead of 20
-
-
-class _Yaml12Loader(_SAFE_LOADER):  # type: ignore[misc]
-    """Reads 1e-3 as a number, as DVC (YAML 1.2) does; PyYAML by itself reads a string."""
-
-
-_Yaml12Loader.yaml_implicit_resolvers = dict(yaml.SafeLoader.yaml_implicit_resolvers)
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check `path`.
 
@@ -387,7 +373,7 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
         ParamsError: it is missing, or is not YAML with sections.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing: run in the project's folder.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconv.errors import DataError, ParamsError
-from reconv.files import read_yaml
+from reconv.yaml_files import read_yaml
 
 PIPELINE = Path("dvc.yaml")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")

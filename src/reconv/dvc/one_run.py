@@ -14,8 +14,9 @@ import psutil
 from reconv.dvc.declared import PIPELINE
 from reconv.dvc.inputs import params_changes
 from reconv.errors import ChangedError, DataError
-from reconv.files import digest_of, read_json, read_yaml, write_json
+from reconv.files import digest_of, read_json, write_json
 from reconv.places import STATE
+from reconv.yaml_files import read_yaml
 
 _RUNS = STATE / "dvc"
 _NOT_USED = "resources"  # it changes no result

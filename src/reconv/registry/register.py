@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from reconv.artifacts import Contest, Decision, Metrics, Registration, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.data.shards import AnyImages
-from reconv.files import read_json, read_yaml, sha256_of_file
+from reconv.files import read_json, sha256_of_file
 from reconv.model_json import read_model_json
 from reconv.params import Params
 from reconv.places import BASELINE, CNN, COMPARE, evaluate_dir, run_file, search_dir, seed_dir
@@ -36,6 +36,7 @@ from reconv.tracking.lineage import dvc_hashes
 from reconv.tracking.opening import git_commit
 from reconv.tracking.outcomes import test_metrics
 from reconv.tracking.record import StageRun
+from reconv.yaml_files import read_yaml
 
 _PACKAGE = Path(__file__).parents[1]
 SERVED_SEED = 0

@@ -9,10 +9,11 @@ from typing import Any
 
 from reconv.dead_locks import check_why
 from reconv.errors import SubmissionError
-from reconv.files import md5_of_file, write_bytes, write_yaml
+from reconv.files import md5_of_file, write_bytes
 from reconv.submission.locked import LOCK, Output, kept_in_git, locked_outputs, locked_stages
 from reconv.submission.outputs import Outputs
 from reconv.submission.records import JobRecord
+from reconv.yaml_files import write_yaml
 
 DVC = (sys.executable, "-m", "dvc")
 _RUNS = "Running stage"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from reconv.errors import SubmissionError
-from reconv.files import read_yaml
+from reconv.yaml_files import read_yaml
 
 LOCK = Path("dvc.lock")
 _PIPELINE = Path("dvc.yaml")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reconv.files import read_yaml
+from reconv.yaml_files import read_yaml
 
 
 def dvc_hashes(lock: Path = Path("dvc.lock")) -> dict[str, str]:
