@@ -7,5 +7,7 @@ if __name__ == "__main__":
     from reconv.stage import stage
 
     with stage("fetch") as this:
-        fetched = fetch(this.params.data.source, this.params.data.group, RAW, this.console.say)
+        fetched = fetch(
+            this.params.data.source, this.params.data.group, RAW, this.console.say, columns=this.params.data.columns
+        )
         this.run.log_params({"source": fetched.source, "digest": fetched.digest})

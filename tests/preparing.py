@@ -11,5 +11,5 @@ RAW, PREPARED, DECODED = Path("raw"), Path("prepared"), Path("decoded")
 
 
 def fetch_and_prepare(data: DataParams) -> tuple[Manifest, DataReport]:
-    fetch(data.source, data.group, RAW, lambda _: None)
+    fetch(data.source, data.group, RAW, lambda _: None, columns=data.columns)
     return prepare(data, RAW, PREPARED, DECODED, lambda *_: None)

@@ -13,7 +13,7 @@ from reconv.artifacts import DataFinding, Split
 from reconv.data.packing import examine
 from reconv.data.remote import is_url
 from reconv.data.sources import SOURCES, fetch
-from reconv.params import DataParams
+from reconv.params import PLAIN_COLUMNS, DataParams
 from reconv.places import STATE
 
 _TABLES, _ARCHIVES = (".csv", ".parquet"), (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -59,11 +59,12 @@ def inspect(data: str, params: DataParams, progress: Callable[[int, int], None])
         ParamsError: it is a URL that cannot be used.
     """
     source = source_named(data)
-    group = params.group if source.startswith("table:") else None
-    asked = params.model_copy(update={"source": source, "group": group})
+    has_columns = source.startswith("table:") or source == params.source
+    group, columns = (params.group, params.columns) if has_columns else (None, PLAIN_COLUMNS)
+    asked = params.model_copy(update={"source": source, "group": group, "columns": columns})
     found: list[DataFinding] = []
     with TemporaryDirectory(prefix="reconv-") as folder:
-        fetch(source, group, Path(folder), lambda _: None, refuse=found.extend)
+        fetch(source, group, Path(folder), lambda _: None, found.extend, columns)
         looked = examine(asked, Path(folder), STATE / "decoded", progress, refuse=lambda _: None)
         found += looked.findings
         return Inspected(

@@ -49,6 +49,22 @@ PARAMS_FILE = Path("params.yaml")
 _MAX_NAME_BYTES = 200
 
 
+ColumnName = Annotated[str, Field(min_length=1)]
+
+
+class ColumnsParams(Section):
+    """How a table names its columns, where it does not by the usual names."""
+
+    path: ColumnName | None = None
+    """A column, or a pattern such as images/{id}.png."""
+    label: ColumnName | None = None
+    split: ColumnName | None = None
+
+
+PLAIN_COLUMNS = ColumnsParams()
+"""Of a table that names its columns as reconv does."""
+
+
 class DataParams(Section):
     source: Annotated[str, Field(min_length=1)]
     validation: Share
@@ -57,7 +73,9 @@ class DataParams(Section):
     image_size: Side
     channels: Literal["auto", 1, 3]
     resize: Literal["crop", "pad", "stretch"]
-    group: Annotated[str, Field(min_length=1)] | None
+    group: ColumnName | None
+    columns: ColumnsParams = PLAIN_COLUMNS
+    """An optional key, since it came later."""
     on_bad_image: Literal["quarantine", "fail"]
     max_bad_share: Annotated[Number, Field(ge=0, lt=1)]
     allow_leakage: bool

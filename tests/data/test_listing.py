@@ -1,10 +1,9 @@
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from PIL import Image
 
-from reconv.data.listing import Listing, list_folder, list_table
+from reconv.data.listing import Listing, list_folder
 from reconv.data.storage import FolderStorage
 from reconv.errors import DataError
 
@@ -83,30 +82,3 @@ def test_fewer_than_two_classes_are_refused(paths: list[str]) -> None:
 
     with pytest.raises(DataError, match="class folders, must have at least 2: one sub-folder for each class"):
         listed()
-
-
-def table(**columns: list[object]) -> Listing:
-    return list_table(pd.DataFrame(columns), "t.csv", None)
-
-
-def test_a_table_names_images_and_classes() -> None:
-    found = table(file=["b.png", "a.png"], **{"class": ["dog", "cat"]}, split=["val", "train"])
-
-    assert found.class_names == ("cat", "dog")
-    assert found.paths == ("a.png", "b.png")
-    assert found.labels.tolist() == [0, 1]
-    assert found.splits == ("train", "validation")
-
-
-def test_images_of_a_table_may_have_groups() -> None:
-    rows = pd.DataFrame({"path": ["1.png", "2.png"], "label": [7, 10], "patient": [3, 3]})
-
-    found = list_table(rows, "t.csv", "patient")
-
-    assert found.groups == ("3", "3")
-    assert found.class_names == ("10", "7")
-
-
-def test_a_group_that_is_no_column_is_refused() -> None:
-    with pytest.raises(DataError, match="must have one named patient"):
-        list_table(pd.DataFrame({"path": ["1.png", "2.png"], "label": ["a", "b"]}), "t.csv", "patient")

@@ -37,17 +37,20 @@ LARGE_TABLES = [
     Case("Parquet, 11 million rows", parquet(
         {"path": repeated("x", 11_000_000), "label": repeated("a", 11_000_000)}
     ), "stops: has 11,000,000 rows, must have at most 10,000,000"),
-    Case("Parquet, 3,000 columns", parquet(
-        {str(index): pa.array(["x"]) for index in range(3_000)}
-    ), "stops: has 3,000 columns, must have at most 2,000"),
-    Case("a million columns", of_columns(1_000_000), "stops: has a line of more than 1,048,576 bytes"),
-    Case("3,000 columns", of_columns(3_000), "stops: has 3,002 columns, must have at most 2,000"),
-    Case("300 columns that nobody needs", of_columns(300), "ignored"),
-    Case("a row of a million fields", row("left/000.png,left" + ",x" * 1_000_000), "stops: has a line of more than 1,"),
-    Case("a field of 30 MB", row("x" * 30_000_000 + ",left"), "stops: has a line of more than 1,048,576 bytes"),
-    Case("no line break", lambda text: text.encode().replace(b"\n", b" ") * 50_000, "stops: has a line of"),
-    Case("a quoted field of 30 MB of lines", row(
-        '"' + "x\n" * 15_000_000 + '",left'
-    ), "stops: has a quoted field of more than 1,048,576 bytes"),
+    Case("Parquet, 3,000 columns but none of path and label", parquet(
+        {str(index): pa.array([["x"]]) for index in range(3_000)}
+    ), "stops: must have one named path or image or file or filename and one named label or class"),
+    Case("Parquet, 101,000 columns", parquet(
+        {str(index): pa.array(["x"]) for index in range(101_000)}, "none"
+    ), "stops: has 101,000 columns, must have at most 100,000"),
+    Case("a million columns", of_columns(1_000_000), "stops: has a row of more than 1,048,576 characters"),
+    Case("3,000 columns", of_columns(3_000), "ignored"),
+    Case("101,000 columns", of_columns(101_000), "stops: has 101,002 columns, must have at most 100,000"),
+    Case("a row of a million fields", row("left/000.png,left" + ",x" * 1_000_000), "stops: has a row of more than 1,"),
+    Case("a field of 30 MB", row("x" * 30_000_000 + ",left"), "stops: has a row of more than 1,048,576 characters"),
+    Case("no line break", lambda text: text.encode().replace(b"\n", b" ") * 50_000, "stops: has a row of"),
+    Case("a quoted field of 10 MB of lines", row(
+        '"' + "x\n" * 5_000_000 + '",left'
+    ), "stops: has a row of more than 1,048,576 characters"),
     Case("11 million rows", row("\n" * 11_000_000), "stops: rows, must have at most 10,000,000"),
 ]  # fmt: skip

@@ -16,9 +16,10 @@ _SHOWN = 5
 @click.argument("images")
 @click.option("--model", default="champion", show_default=True, help="Version, alias, models:/NAME@ALIAS or a folder.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("predictions.parquet"), show_default=True)
+@click.option("--path", help="Column of a table with the paths, or a pattern: images/{id}.png.")
 @as_json
 @well_behaved
-def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
+def predict(images: str, model: str, out: Path, path: str | None, wants_json: bool) -> None:
     """Say what images show, in a table with calibrated probabilities.
 
     IMAGES is a folder, table, archive, image or URL, or packed pixels (.npy). Writes a row per image: class,
@@ -30,10 +31,11 @@ def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
       reconv predict photos/
       reconv predict s3://bucket/photos.zip --out photos.csv
       reconv predict table.csv --model 3 --json
+      reconv predict test.csv --path 'test_images/{id_code}.png'
       reconv predict data/prepared/test-images-000.npy --model models:/fashion-mnist@champion
     """
     with silent():
-        from reconv.params import THIS_MACHINE
+        from reconv.params import THIS_MACHINE, ColumnsParams
         from reconv.prediction import predict as prediction
         from reconv.registry.resolving import project_params, resolve
 
@@ -41,7 +43,8 @@ def predict(images: str, model: str, out: Path, wants_json: bool) -> None:
     say_warning(resolved.warning)
     line = StatusLine("images answered", quiet=wants_json)
     with silent():
-        done = prediction.predict(images, resolved.bundle, out, params.resources if params else THIS_MACHINE, line.show)
+        resources = params.resources if params else THIS_MACHINE
+        done = prediction.predict(images, resolved.bundle, out, resources, line.show, ColumnsParams(path=path or None))
     line.clear()
     if wants_json:
         print_json({"out": str(out), "model": resolved.title, **asdict(done)})

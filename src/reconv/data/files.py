@@ -14,11 +14,13 @@ from reconv.data.archives import ArchiveStorage
 from reconv.data.decoding import SUFFIXES
 from reconv.data.gate.examined import counted, quoted, remark
 from reconv.data.inspecting import inspect
-from reconv.data.listing import TABLE_COLUMNS, Listing, list_folder, list_table
+from reconv.data.listing import Listing, list_folder
 from reconv.data.remote import RemoteStorage, is_url, parent_of
 from reconv.data.storage import FolderStorage, Storage
-from reconv.data.tables import MAX_TABLE_BYTES, read_table
+from reconv.data.table_listing import list_table, refuse_if_none_exists, wanted
+from reconv.data.tables import MAX_TABLE_BYTES, Table, read_table
 from reconv.errors import DataError, ImageError
+from reconv.params import PLAIN_COLUMNS, ColumnsParams
 
 LISTED = "images.parquet"
 Kind = Literal["folder", "table", "archive"]
@@ -34,6 +36,8 @@ class FilesSource:
     """A column of the table."""
     state: Path
     """Where copies of what lies behind URLs are, and what was found out about files; it may be deleted."""
+    columns: ColumnsParams = PLAIN_COLUMNS
+    """How the table's columns are named."""
 
     @property
     def downloads(self) -> Path:
@@ -71,7 +75,10 @@ class FilesSource:
     def _listing(self, storage: Storage) -> Listing:
         where = self.location
         if self.kind == "table":
-            return list_table(self.table(), where, self.group)
+            table = self.table()
+            listing = list_table(table, where, self.columns, self.group, self.root)
+            self._refuse_if_none_exists(storage, listing, table, where)
+            return listing
         if self.kind == "archive":
             tables = [name for name in storage.names() if PurePosixPath(name).suffix.lower() in _TABLES]
             if len(tables) == 1:
@@ -80,19 +87,24 @@ class FilesSource:
             raise DataError(
                 f"data.group is {self.group!r}, but {where} is no table with columns: set it to null in params.yaml."
             )
+        if self.columns != PLAIN_COLUMNS:
+            raise DataError(
+                f"data.columns names columns, but {where} is not a table: set data.columns to {{}} in params.yaml."
+            )
         return list_folder(storage, where, may_be_wrapped=self.kind == "archive")
 
-    def table(self) -> pd.DataFrame:
-        """Return the columns of the table that are used, as it has them; for the kind `table`.
+    def table(self) -> Table:
+        """Return the columns of the table that are used; for the kind `table`.
 
         Raises:
             DataError: it cannot be read.
         """
-        return read_table(self._table_content(), self._columns, self.location)
+        return read_table(self._table_content(), wanted(self.columns, self.group), self.location)
 
     @property
-    def _columns(self) -> tuple[str, ...]:
-        return TABLE_COLUMNS if self.group is None else (*TABLE_COLUMNS, self.group)
+    def root(self) -> str | None:
+        """The table's folder; None if it is behind a URL."""
+        return None if is_url(self.location) else str(Path(self.location).absolute().parent)
 
     def _table_content(self) -> bytes:
         try:
@@ -115,8 +127,15 @@ class FilesSource:
             content = storage.read(name)
         except ImageError as error:
             raise DataError(f"the table {where} {error}: repair the archive.") from None
-        listing = list_table(read_table(content, self._columns, where), where, self.group)
-        return replace(listing, paths=tuple(str(PurePosixPath(name).parent / path) for path in listing.paths))
+        table = read_table(content, wanted(self.columns, self.group), where)
+        listing = list_table(table, where, self.columns, self.group)
+        listing = replace(listing, paths=tuple(str(PurePosixPath(name).parent / path) for path in listing.paths))
+        self._refuse_if_none_exists(storage, listing, table, where)
+        return listing
+
+    def _refuse_if_none_exists(self, storage: Storage, listing: Listing, table: Table, where: str) -> None:
+        remedy = 'If that is the image, set path: "{}" in data.columns of params.yaml.'
+        refuse_if_none_exists(storage, listing.paths, table, where, self.columns, remedy)
 
     def _local(self, is_fresh: bool) -> Path:
         """The table or the archive, or a copy of it."""

@@ -21,6 +21,7 @@ from reconv.data.remote import is_url, refuse_unusable
 from reconv.data.torchvision_sets import TorchvisionSource
 from reconv.errors import DataError, ParamsError
 from reconv.files import sha256_of_file, write_array, write_parquet
+from reconv.params import PLAIN_COLUMNS, ColumnsParams
 from reconv.places import STATE
 
 Say = Callable[[str], None]
@@ -61,8 +62,11 @@ SOURCES: dict[str, PublishedSource] = {
 }
 
 
-def source_of(spec: str, group: str | None, state: Path = STATE) -> PublishedSource | FilesSource:
-    """The source that `data.source` names; `group` is data.group, `state` the folder for what may be made again.
+def source_of(
+    spec: str, group: str | None, columns: ColumnsParams = PLAIN_COLUMNS, state: Path = STATE
+) -> PublishedSource | FilesSource:
+    """Return the source that `data.source` names; `group` and `columns` are data.group and data.columns, `state` is the
+    folder for what may be made again.
 
     Raises:
         ParamsError: no such name, or a URL that cannot be used.
@@ -72,8 +76,8 @@ def source_of(spec: str, group: str | None, state: Path = STATE) -> PublishedSou
         if location and kind == known:
             if is_url(location):
                 refuse_unusable(location, is_folder=kind == "folder")
-                return FilesSource(known, location, group, state)
-            return FilesSource(known, str(Path(location).expanduser()), group, state)
+                return FilesSource(known, location, group, state, columns)
+            return FilesSource(known, str(Path(location).expanduser()), group, state, columns)
     if spec not in SOURCES:
         kinds = ", ".join(f"{known}:PATH" for known in get_args(Kind))
         raise ParamsError(
@@ -83,18 +87,28 @@ def source_of(spec: str, group: str | None, state: Path = STATE) -> PublishedSou
     return SOURCES[spec]
 
 
-def fetch(spec: str, group: str | None, raw: Path, say: Say, refuse: gate.Refuse = gate.refuse) -> RawSource:
+def fetch(
+    spec: str,
+    group: str | None,
+    raw: Path,
+    say: Say,
+    refuse: gate.Refuse = gate.refuse,
+    columns: ColumnsParams = PLAIN_COLUMNS,
+) -> RawSource:
     """Make data/raw hold the images that `spec` names; what is there already and intact is kept. `refuse` is told of
-    classes without an image.
+    classes without an image, and of what was read leniently.
 
     Raises:
         DataError: data/raw was altered, or the images cannot be had.
     """
-    source = source_of(spec, group)
+    source = source_of(spec, group, columns)
     index = raw / "source.json"
     if isinstance(source, FilesSource):
         listing, table = source.list_files(refuse)
         say(f"{len(table):,} images of {len(listing.class_names)} classes in {source.location}")
+        for text in listing.remarks:
+            say(text)
+        refuse([gate.remark("read leniently", "warning", text) for text in listing.remarks])
         if listing.empty_folders:
             say(gate.in_words(gate.without_files(listing.empty_folders)))
         return _write(spec, raw, listing.class_names, {LISTED: table}, listing.empty_folders)

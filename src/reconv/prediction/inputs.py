@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from reconv.data.decoding import SUFFIXES, Conversion
 from reconv.data.files import FilesSource, Kind
 from reconv.data.limited_decoding import decode
-from reconv.data.listing import image_paths, is_named_like_an_image
+from reconv.data.listing import is_named_like_an_image
 from reconv.data.remote import RemoteStorage, is_url, parent_of, refuse_unusable
 from reconv.data.shards import mapped
 from reconv.data.storage import FolderStorage, Storage, stamp_of
+from reconv.data.table_listing import image_paths, refuse_if_none_exists
 from reconv.errors import DataError, ImageError
 from reconv.files import digest_of
+from reconv.params import PLAIN_COLUMNS, ColumnsParams
 
 _TABLES, _PACKED = (".csv", ".parquet"), ".npy"
 _CHUNK_FILES, _CHUNK_PIXELS = 250, 4000  # images: some hundred milliseconds of one core each
@@ -125,8 +127,8 @@ def of_pixels(path: Path) -> Inputs:
 
 
 @contextmanager
-def open_inputs(location: str, state: Path) -> Iterator[Inputs]:
-    """`state` is the folder for copies of what lies behind URLs.
+def open_inputs(location: str, state: Path, columns: ColumnsParams = PLAIN_COLUMNS) -> Iterator[Inputs]:
+    """`state` is the folder for copies of what lies behind URLs, `columns` says how a table names its images.
 
     Raises:
         DataError: there is nothing, or no image in it.
@@ -150,10 +152,13 @@ def open_inputs(location: str, state: Path) -> Iterator[Inputs]:
             f"image ({', '.join(sorted(SUFFIXES))}), packed pixels ({_PACKED})."
         )
     place = location if is_url(location) else str(Path(location).expanduser().resolve())
-    source = FilesSource(kind, place, None, state)
+    source = FilesSource(kind, place, None, state, columns)
     with source.storage(is_fresh=True) as storage:
         if kind == "table":
-            paths = image_paths(source.table(), location)
+            table = source.table()
+            paths = image_paths(table, location, columns, source.root)
+            remedy = "If that is the image, say --path '{}'."
+            refuse_if_none_exists(storage, paths, table, location, columns, remedy)
         else:
             paths = [name for name in storage.names() if is_named_like_an_image(PurePosixPath(name).name)]
         yield _not_empty(of_files(storage, paths, place), location)

@@ -22,7 +22,7 @@ import pyarrow.parquet
 from reconv.errors import DataError
 from reconv.files import atomic, digest_of
 from reconv.model_json import read_model_json
-from reconv.params import ResourcesParams
+from reconv.params import PLAIN_COLUMNS, ColumnsParams, ResourcesParams
 from reconv.places import STATE
 from reconv.prediction.inputs import Inputs, open_inputs
 from reconv.prediction.workers import Answers, answering
@@ -51,12 +51,17 @@ class Predicted:
 
 
 def predict(
-    location: str, bundle: Path, out: Path, resources: ResourcesParams, progress: Progress = lambda *_: None
+    location: str,
+    bundle: Path,
+    out: Path,
+    resources: ResourcesParams,
+    progress: Progress = lambda *_: None,
+    columns: ColumnsParams = PLAIN_COLUMNS,
 ) -> Predicted:
     """Write a row per image to `out` (.parquet or .csv): image, class, confidence, problem, and `probability_CLASS` of
     each class, calibrated; an image that cannot be decoded has a problem and no class.
 
-    `progress` is told images done, of how many, and how many a second.
+    `progress` is told images done, of how many, and how many a second; `columns` says how a table names its images.
 
     Raises:
         DataError: there is no image at `location`, or `out` is of no known format.
@@ -65,7 +70,7 @@ def predict(
     if out.suffix not in _FORMATS:
         raise DataError(f"--out is {out}, must end in {' or '.join(_FORMATS)}.")
     class_names = read_model_json(bundle).class_names
-    with open_inputs(location, STATE) as inputs:
+    with open_inputs(location, STATE, columns) as inputs:
         key = digest_of([inputs.digest, len(inputs), inputs.chunk_images, identity(bundle)])
         parts = STATE / "predict" / key[:16]
         parts.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def refresh(params: Params, say: Say) -> DataChange | None:
         DataError: it cannot be read, or the images cannot be had.
     """
     before = _listed()
-    source = fetch(params.data.source, params.data.group, RAW, say)
+    source = fetch(params.data.source, params.data.group, RAW, say, columns=params.data.columns)
     if before is None or before[0] == source.digest:
         return None
     after = _listed()

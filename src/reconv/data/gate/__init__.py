@@ -7,12 +7,12 @@ import pandas as pd
 from reconv.artifacts import DataFinding, Severity
 from reconv.data.gate.classes import class_findings, without_files
 from reconv.data.gate.copies import copy_findings
-from reconv.data.gate.examined import Examined, finding
+from reconv.data.gate.examined import Examined, finding, remark
 from reconv.data.gate.outliers import outlier_findings
 from reconv.errors import DataError
 from reconv.params import DataParams
 
-__all__ = ["Refuse", "check", "in_words", "refuse", "unusable", "without_files"]
+__all__ = ["Refuse", "check", "in_words", "refuse", "remark", "unusable", "without_files"]
 _MAX_PRINTED = 5
 Refuse = Callable[[Sequence[DataFinding]], None]
 """A function that receives the findings: a run stops if one is an error, `reconv inspect` collects them."""
