@@ -182,8 +182,8 @@ def _cluster(params: Params) -> Check:
     address = cluster_address(params.resources)
     if address is None:
         return Check("Ray", "fine", "starts on this machine with each stage that needs it, and ends with it")
-    has_port = address.rpartition(":")[2].isdigit()
-    return _tried("Ray", f"the cluster at {address}", lambda: check_reachable(address), has_port)
+    can_look = address == "auto" or address.rpartition(":")[2].isdigit()
+    return _tried("Ray", f"the cluster at {address}", lambda: check_reachable(address), can_look)
 
 
 def _tried(name: str, text: str, attempt: Callable[[], object], is_known: bool) -> Check:

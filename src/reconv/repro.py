@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from reconv.dead_locks import busy, check_not_busy, check_why, forget_the_dead
 from reconv.running import running_stage
 
+# Without DVC's advice on `git add` and autostage after each run: six lines that repeat every output.
+_DVC = (
+    "import logging, sys; from dvc.cli import main; sys.argv[0] = 'dvc'; "
+    "logging.getLogger('dvc.repo.scm_context').setLevel('WARNING'); sys.exit(main())"
+)
+
 
 def repro(arguments: Sequence[str]) -> int:
     """Run `dvc repro`, print its output as it comes, and return its exit code.
@@ -18,7 +24,7 @@ def repro(arguments: Sequence[str]) -> int:
     forget_the_dead()
     check_not_busy()
     sys.stdout.flush()
-    code = _wait(subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments]))
+    code = _wait(subprocess.Popen([sys.executable, "-c", _DVC, "repro", *arguments]))
     if code:
         check_why()
         if stage := running_stage():

@@ -22,6 +22,14 @@ def assert_refused(words: list[str], *said: str) -> None:
         assert one in done.stdout + done.stderr
 
 
+def test_a_new_store_is_made_without_a_word_of_its_library(project: Path) -> None:
+    done = subprocess.run([RECONV, "models"], env=environment(), capture_output=True, text=True, check=True)
+
+    assert (project / "mlflow.db").exists()
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_a_file_where_a_folder_should_be(project: Path, repository: Path) -> None:
     (project / ".reconv").touch()
     (project / "logs").touch()

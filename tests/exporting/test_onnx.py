@@ -153,6 +153,13 @@ def test_the_file_names_no_place_of_this_machine_and_is_the_same_every_time(bund
     assert str(repository).encode() not in content
 
 
+def test_an_image_that_fills_a_batch_again_is_counted_once(bundle, prepared):
+    exported = export_onnx(bundle, Path("model.onnx"), prepared.folder)
+
+    assert exported.kind == "test images"
+    assert exported.images == len({image.tobytes() for image in prepared.test.images[:]})
+
+
 def test_the_tests_images_are_what_is_checked_where_there_are_any(bundle, prepared, make_prepared):
     own, kind = images_to_check(bundle, (8, 8, 1), prepared.folder)
     assert kind == "test images"

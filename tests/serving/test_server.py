@@ -181,6 +181,13 @@ def test_a_bad_request_gets_a_400_that_says_why(served, body, said):
     assert said in answer["message"]
 
 
+def test_a_refused_image_is_named_first_and_the_request_is_not_repeated(served):
+    status, answer = served.ask({"inputs": [base64_of(served.images[0]), base64.b64encode(b"<html>").decode()]})
+
+    assert (status, answer["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert answer["message"] == "image 1 cannot be decoded (no format that is read)."
+
+
 def test_too_many_images_get_a_413_that_names_the_limit_and_repeats_nothing(served):
     status, answer = served.ask({"inputs": ["AAAA"] * 10_001})
 

@@ -37,6 +37,29 @@ def test_cluster_that_does_not_answer_is_told_within_seconds(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.ray
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_auto_without_a_cluster_is_told_within_seconds(
+    params: Params, monkeypatch: pytest.MonkeyPatch, folder: Path, closed_port: int, has_ended: bool
+) -> None:
+    """Where none was started, and where the last one that was is gone."""
+    from ray._private import services
+
+    monkeypatch.setattr(services, "find_gcs_addresses", set)  # of other programs on this machine
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    if has_ended:
+        (folder / "ray").mkdir()
+        (folder / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{closed_port}")
+    said = rf"answers at .*:{closed_port} .*RAY_ADDRESS" if has_ended else r'"auto", and no Ray cluster.*`ray start'
+    began = time.monotonic()
+
+    with pytest.raises(UnavailableError, match=said), ray_session(params.resources):
+        pass
+
+    assert time.monotonic() - began < 5
+
+
 def test_the_environment_goes_before_params_yaml(
     params: Params, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:

@@ -21,7 +21,6 @@ from reconv.untrusted import printable, printable_lines
 
 FAILED, BUSY = 1, 75
 """Exit codes; 0 is success, 2 a command line that is not understood. 75 is EX_TEMPFAIL of sysexits.h: try again."""
-_TALKATIVE = ("mlflow", "alembic", "ray", "pytorch_lightning", "torch.onnx", "onnxscript", "onnx_ir", "httpx")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -61,12 +60,11 @@ def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def quieten() -> None:
-    """Libraries say nothing unless RECONV_VERBOSE=1."""
+    """Let libraries log errors only, unless RECONV_VERBOSE=1. Levels of their own they set when they are imported."""
     if os.environ.get("RECONV_VERBOSE") == "1":
         return
     warnings.simplefilter("ignore")
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Exported:
     """Of a probability between onnxruntime and torch."""
     tolerance: float
     images: int
-    """That both answered."""
+    """Different ones that both answered; few are repeated to fill the batches."""
     kind: str
     """What these images were."""
     inside: str
@@ -73,7 +73,8 @@ def export_onnx(bundle: Path, out: Path, prepared: Path = PREPARED) -> Exported:
     difference = check(content, answering, images_NHWC)
     write_bytes(out, content)
     inside, outside = steps_of(answering)
-    return Exported(out, len(content), difference, TOLERANCE, len(images_NHWC), kind, inside, outside)
+    num_images = len({image.tobytes() for image in images_NHWC})
+    return Exported(out, len(content), difference, TOLERANCE, num_images, kind, inside, outside)
 
 
 def onnx_of(answering: Answering) -> "ModelProto":

@@ -19,15 +19,15 @@ BUNDLE = "classifier"
 """Name of the artifact: a folder as reconv.serving.bundle writes it."""
 
 
-class _TooLarge(MlflowException):  # type: ignore[misc]
-    """An error with status 413, for which MLflow has no code, without the request that MLflow would repeat in it."""
+class _RefusedError(MlflowException):  # type: ignore[misc]
+    """An error with its own status, without the request that MLflow would repeat before the reason."""
 
-    def __init__(self, said: str) -> None:
+    def __init__(self, said: str, status: int) -> None:
         super().__init__(said, error_code=INVALID_PARAMETER_VALUE)
-        self._said = said
+        self._said, self._status = said, status
 
     def get_http_status_code(self) -> int:
-        return 413
+        return self._status
 
     def serialize_as_json(self) -> str:
         return json.dumps({"error_code": self.error_code, "message": self._said})
@@ -47,10 +47,9 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]
         """
         try:
             return self._model.predict(model_input)
-        except RequestTooLargeError as error:
-            raise _TooLarge(f"{error}.") from None
         except RequestError as error:
-            raise MlflowException(f"{error}.", error_code=INVALID_PARAMETER_VALUE) from None
+            status = 413 if isinstance(error, RequestTooLargeError) else 400
+            raise _RefusedError(f"{error}.", status) from None
 
 
 set_model(ServedClassifier())

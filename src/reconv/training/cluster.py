@@ -217,15 +217,30 @@ def _shares_files(resources: ResourcesParams) -> bool:
 
 def check_reachable(address: str) -> None:
     """Ray itself tries for minutes before it gives up; a closed port is known at once."""
+    if address == "auto":
+        address = _found_address()
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return  # "auto" and the like: Ray knows
+        return  # a form that Ray knows
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise UnavailableError(
             f"no Ray cluster answers at {address} ({error}): start it, correct RAY_ADDRESS or resources.ray_address, "
             "or unset both to run on this machine."
+        ) from None
+
+
+def _found_address() -> str:
+    """Return the address that "auto" stands for: of the cluster on this machine, or the last one that was started."""
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    try:
+        return str(canonicalize_bootstrap_address_or_die("auto"))
+    except ConnectionError:
+        raise UnavailableError(
+            'RAY_ADDRESS or resources.ray_address is "auto", and no Ray cluster, or more than one, runs on this '
+            "machine: start one (`ray start --head`), name one as HOST:PORT, or unset both to run without a cluster."
         ) from None
 
 
