@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from reconv.errors import ParamsError
-from reconv.params import Params, TransferParams, load_params
+from reconv.params import ColumnsParams, Params, TransferParams, load_params
 
 
 @pytest.fixture
@@ -55,6 +55,13 @@ def test_unknown_key_is_named_in_full(load: Callable[..., Params], key: str) -> 
     assert key in str(refusal.value).replace(".loguniform", "")
 
 
+def test_columns_of_a_table_may_be_left_out_as_in_files_that_are_older_than_the_key(
+    load: Callable[..., Params],
+) -> None:
+    assert load("data.columns", remove=True).data.columns == ColumnsParams()
+    assert load("data.columns", {"path": "{id}.png"}).data.columns.path == "{id}.png"
+
+
 @pytest.mark.parametrize("key", ["recipe.lr", "data", "models.cnn.widths", "register.name"])
 def test_missing_key_is_named_in_full(load: Callable[..., Params], key: str) -> None:
     with pytest.raises(ParamsError, match=f"{key}: missing"):
@@ -67,6 +74,7 @@ def test_missing_key_is_named_in_full(load: Callable[..., Params], key: str) -> 
         ("data.validation", 1.2, "less than 1"),
         ("data.validation", 0, "greater than 0"),
         ("data.image_size", 4, "greater than or equal to 8"),
+        ("data.columns.path", "", "at least 1 character"),
         ("data.channels", 2, "'auto', 1 or 3"),
         ("augment.flip", "sometimes", "boolean"),
         ("recipe.lr", "fast", "number"),

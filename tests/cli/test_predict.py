@@ -50,3 +50,21 @@ def test_names_cannot_control_a_terminal_or_a_spreadsheet(
     assert answers["image"].tolist() == [f"'-{FILE}", "000.png", f"'{FILE}"]
     assert all(name.startswith(f"'{NASTY}") for name in answers["class"][1:])
     assert all(name.startswith(NASTY) for name in json.loads(as_data.stdout)["classes"])
+
+
+def test_a_table_of_ids_is_answered_by_a_pattern_that_the_refusal_names(
+    bundle: Path, folder: Path, write_image_folder: Callable[..., Path]
+) -> None:
+    write_image_folder(folder / "source", 2)
+    Path("source/ids.csv").write_text("ID; note\n000; x\n001;\n")
+    words = ["predict", "source/ids.csv", "--model", str(bundle), "--out", "out.csv"]
+
+    unnamed = CliRunner().invoke(main, words)
+    unfound = CliRunner().invoke(main, [*words, "--path", "id"])
+    pattern = unfound.output.rpartition("--path '")[2].partition("'")[0]
+    answered = CliRunner().invoke(main, [*words, "--path", pattern])
+
+    assert "or name its columns by --path" in unnamed.output
+    assert (unfound.exit_code, pattern) == (1, "left/{id}.png")
+    assert answered.exit_code == 0, answered.output
+    assert pd.read_csv("out.csv")["image"].tolist() == ["left/000.png", "left/001.png"]

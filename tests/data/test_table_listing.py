@@ -38,7 +38,7 @@ def test_images_of_a_table_may_have_groups() -> None:
 
 
 def test_a_group_that_is_no_column_is_refused() -> None:
-    with pytest.raises(DataError, match="must have one named patient"):
+    with pytest.raises(DataError, match="must have one column named patient"):
         listed("path,label\n1.png,a\n2.png,b\n", group="patient")
 
 
@@ -84,15 +84,16 @@ def test_blanks_around_labels_are_not_part_of_them_and_told() -> None:
     found = listed('path,label\na.png,cat\nb.png,"cat "\nc.png,dog\n')
 
     assert found.class_names == ("cat", "dog")
-    assert found.remarks == ("t.csv has blanks around 1 values of label ('cat '), which are not part of a name",)
+    assert found.remarks == ("t.csv has blanks around values of label, such as 'cat ': they are not part of a name",)
 
 
 def test_all_missing_columns_are_named_with_the_header_and_the_first_row() -> None:
     with pytest.raises(DataError) as refusal:
         listed("id_code,diagnosis\n000c1434d8d7,2\n")
 
-    assert "must have one named path or image or file or filename and one named label or class" in str(refusal.value)
-    assert "its header: id_code, diagnosis\nits first row: 000c1434d8d7, 2" in str(refusal.value)
+    said = str(refusal.value)
+    assert "must have one column named path or image or file or filename and one named label or class" in said
+    assert "its header: id_code, diagnosis\nits first row: 000c1434d8d7, 2" in said
 
 
 @pytest.mark.parametrize(("ids", "above"), [("10_left", "train"), ("train/10_left.jpeg", "images")])

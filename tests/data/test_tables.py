@@ -112,8 +112,8 @@ def test_a_windows_code_page_is_read_and_told() -> None:
 def test_blanks_after_separators_are_told_wherever_they_begin() -> None:
     assert read_table(b'path,label\n"1, 2.png",a\n', COLUMNS, "t").remarks == ()
 
-    (remark,) = read_table(b"path,label\n1.png,a\n2.png, a\n", COLUMNS, "t").remarks
-    assert "has blanks after its separators ('2.png, a')" in remark
+    (remark,) = read_table(b"path,label\n1.png,a\n2.png,  a\n", COLUMNS, "t").remarks
+    assert "has blanks after its separators, as in '2.png,  a'" in remark
 
 
 def test_one_more_field_than_the_header_is_refused_with_both() -> None:

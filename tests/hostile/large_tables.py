@@ -39,7 +39,7 @@ LARGE_TABLES = [
     ), "stops: has 11,000,000 rows, must have at most 10,000,000"),
     Case("Parquet, 3,000 columns but none of path and label", parquet(
         {str(index): pa.array([["x"]]) for index in range(3_000)}
-    ), "stops: must have one named path or image or file or filename and one named label or class"),
+    ), "stops: must have one column named path or image or file or filename and one named label or class"),
     Case("Parquet, 101,000 columns", parquet(
         {str(index): pa.array(["x"]) for index in range(101_000)}, "none"
     ), "stops: has 101,000 columns, must have at most 100,000"),

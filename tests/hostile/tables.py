@@ -42,11 +42,11 @@ TABLES = [
     Case("in Latin-1", lambda text: (text + "ü.png,left\n").encode("latin-1"), MISSING),
     Case("separated by semicolons", old(",", ";"), "ignored"),
     Case("separated by tabs", old(",", "\t"), "ignored"),
-    Case("without a head", lambda text: text.partition("\n")[2].encode(), "stops: must have one named path"),
+    Case("without a head", lambda text: text.partition("\n")[2].encode(), "stops: must have one column named path"),
     Case("of a head only", lambda text: text.partition("\n")[0].encode(), "stops: has 0 classes"),
     Case("of nothing", lambda _: b"", NO_TABLE),
-    Case("of zeros", lambda _: bytes(1000), "stops: must have one named path"),
-    Case("of HTML", lambda _: b"<html><body>404</body></html>", "stops: must have one named path"),
+    Case("of zeros", lambda _: bytes(1000), "stops: must have one column named path"),
+    Case("of HTML", lambda _: b"<html><body>404</body></html>", "stops: must have one column named path"),
     Case("Parquet, cut off", lambda text: as_parquet(lambda rows: rows)(text)[:-50], NO_TABLE),
     Case("Parquet, text that is no UTF-8", lambda text: as_parquet(lambda rows: rows)(text).replace(
         b"left/000.png", b"left/\xff00.png"
@@ -55,8 +55,8 @@ TABLES = [
     Case("Parquet, labels that are lists", as_parquet(
         lambda rows: rows.assign(label=[[1]] * len(rows))
     ), "stops: in the column label, must be text or numbers"),
-    Case("without labels", of_columns(lambda rows: rows[["path"]]), "stops: must have one named label or class"),
-    Case("a column twice", old("path,label", "path,path"), "stops: must have one named label"),
+    Case("without labels", of_columns(lambda rows: rows[["path"]]), "stops: one column named label or class"),
+    Case("a column twice", old("path,label", "path,path"), "stops: one column named label"),
     Case("a label that is missing", row("left/000.png,"), "stops: has no label in row"),
     Case("a label of blanks", row("left/000.png,  "), "stops: has no label in row"),
     Case("a path that is missing", row(",left"), "stops: has no path in row"),

@@ -17,6 +17,7 @@ from reconv.params import ColumnsParams
 _PATHS, _LABELS, _SPLIT = ("path", "image", "file", "filename"), ("label", "class"), "split"
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _BACKSLASH = re.compile(r"\\(\\|x[89a-f][0-9a-f])?")  # with more it is how storage writes an unusual name
+_IN_PARAMS = "in params.yaml, such as data.columns: {path: id, label: kind}"
 _MAX_TRIED, _MAX_COMPARED = 20, 5_000
 
 
@@ -76,7 +77,7 @@ def image_paths(table: Table, where: str, columns: ColumnsParams, root: str | No
         DataError: there is no such column, or a path leads out of the table's folder.
     """
     pattern = _path_pattern(table, columns)
-    _refuse_missing(table, where, [pattern], "by --path")
+    _refuse_missing(table, where, [pattern], "by --path, such as --path id")
     filled = table.rows.dropna(subset=_FIELD.findall(pattern))
     return list(dict.fromkeys(_paths(Table(filled, table.header), pattern, where, root)))
 
@@ -136,14 +137,12 @@ def _first_of(names: Sequence[str], table: Table) -> str:
     return next((name for name in names if name in table.rows), " or ".join(names))
 
 
-def _refuse_missing(
-    table: Table, where: str, patterns: Iterable[str], by: str = "in data.columns of params.yaml"
-) -> None:
+def _refuse_missing(table: Table, where: str, patterns: Iterable[str], by: str = _IN_PARAMS) -> None:
     missing = [name for pattern in patterns for name in _FIELD.findall(pattern) if name not in table.rows]
     if missing:
         raise DataError(
-            f"{where} has the columns {table.header}, must have one named {' and one named '.join(missing)}: correct "
-            f"its header, or name its columns {by}.\n{_head_of(table)}"
+            f"{where} must have one column named {' and one named '.join(missing)}: correct its header, or name its "
+            f"columns {by}.\n{_head_of(table)}"
         )
 
 
@@ -167,8 +166,7 @@ def _stripped(table: Table, used: Mapping[str, str | None]) -> Iterator[str]:
         values = table.rows[column].astype(str)
         changed = values[values != values.str.strip()]
         if len(changed):
-            shown = repr(changed.iloc[0])
-            yield f"has blanks around {len(changed):,} values of {column} ({shown}), which are not part of a name"
+            yield f"has blanks around values of {column}, such as {changed.iloc[0]!r}: they are not part of a name"
 
 
 def _paths(table: Table, pattern: str, where: str, root: str | None) -> list[str]:

@@ -200,7 +200,9 @@ class _Rows:
     def _look_for_blanks(self, row: Sequence[str], line: str) -> None:
         """Note a blank after a separator, which is not part of the value."""
         as_written = next(csv.reader([line], delimiter=self._separator))
-        if len(as_written) == len(row) and any(as_written[at] == f" {row[at]}" for at in self._positions.values()):
+        if len(as_written) == len(row) and any(
+            as_written[at].lstrip(" ") == row[at] != as_written[at] for at in self._positions.values()
+        ):
             self._with_blanks = line.strip()[:_SHOWN_LETTERS]
 
     def _flush(self) -> None:
@@ -212,7 +214,7 @@ class _Rows:
 
     def table(self) -> Table:
         self._flush()
-        remark = f"has blanks after its separators ({self._with_blanks!r}), which are not part of a name"
+        remark = f"has blanks after its separators, as in {self._with_blanks!r}: they are not part of a name"
         return Table(
             pd.concat(self._parts, ignore_index=True),
             in_words(self._header),
