@@ -12,6 +12,7 @@ from reconv.data.sources import fetch
 from reconv.data.table_listing import list_table, wanted
 from reconv.data.tables import read_table
 from reconv.errors import DataError
+from reconv.inspection import inspect
 from reconv.params import PLAIN_COLUMNS, ColumnsParams, DataParams
 
 
@@ -128,5 +129,7 @@ def test_what_was_read_leniently_is_said_by_fetch_and_found_by_inspect(images: P
     fetch(f"table:{images}/list.csv", None, Path("raw"), said.append)
 
     assert any("has blanks after its separators" in text for text in said)
+    found = inspect(f"{images}/list.csv", data, lambda *_: None).findings
+    assert [one.text for one in found if one.kind == "read leniently"] == said[1:]
     manifest, _ = fetch_and_prepare(data.model_copy(update={"source": f"table:{images}/list.csv"}))
     assert manifest.class_names == ("left", "middle", "right")

@@ -51,7 +51,11 @@ def test_auto_without_a_cluster_is_told_within_seconds(
     if has_ended:
         (folder / "ray").mkdir()
         (folder / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{closed_port}")
-    said = rf"answers at .*:{closed_port} .*RAY_ADDRESS" if has_ended else r'"auto", and no Ray cluster.*`ray start'
+    said = (
+        rf'answers at .*:{closed_port}, which "auto" stands for, .*RAY_ADDRESS'
+        if has_ended
+        else r'"auto", and no Ray cluster.*`ray start'
+    )
     began = time.monotonic()
 
     with pytest.raises(UnavailableError, match=said), ray_session(params.resources):

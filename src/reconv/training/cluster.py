@@ -217,8 +217,9 @@ def _shares_files(resources: ResourcesParams) -> bool:
 
 def check_reachable(address: str) -> None:
     """Ray itself tries for minutes before it gives up; a closed port is known at once."""
+    found_by = ""
     if address == "auto":
-        address = _found_address()
+        address, found_by = _found_address(), ', which "auto" stands for,'
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # a form that Ray knows
@@ -226,8 +227,8 @@ def check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise UnavailableError(
-            f"no Ray cluster answers at {address} ({error}): start it, correct RAY_ADDRESS or resources.ray_address, "
-            "or unset both to run on this machine."
+            f"no Ray cluster answers at {address}{found_by} ({error}): start it, correct RAY_ADDRESS or "
+            "resources.ray_address, or unset both to run on this machine."
         ) from None
 
 
