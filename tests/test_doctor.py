@@ -137,7 +137,7 @@ def test_what_is_known_is_said_while_a_server_hangs(dvc_project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "variable", "value"),
-    [("MLflow", "MLFLOW_TRACKING_URI", "postgresql://127.0.0.1:1/runs"), ("Ray", "RAY_ADDRESS", "auto")],
+    [("MLflow", "MLFLOW_TRACKING_URI", "postgresql://127.0.0.1:1/runs"), ("Ray", "RAY_ADDRESS", "ray://head")],
 )
 def test_what_was_not_looked_at_is_not_called_fine(dvc_project, monkeypatch, name, variable, value) -> None:
     monkeypatch.setenv(variable, value)
