@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reconv.artifacts import RawSource
+from reconv.artifacts import Manifest, RawSource
 from reconv.data.files import LISTED
 from reconv.data.sources import Say, fetch
 from reconv.dead_locks import check_why, forget_the_dead
 from reconv.errors import ReconvError, RetrainingError
 from reconv.params import Params
-from reconv.places import RAW
+from reconv.places import PREPARED, RAW
 from reconv.repro import repro
 from reconv.retraining.record import Changes, DataChange
 from reconv.submission.homecoming import DVC
@@ -96,7 +96,17 @@ def what_changed(data: DataChange | None) -> Changes | None:
             other |= {stage for path in entry.get("changed outs", {}) if path != str(RAW)}
     if not (data or params or code or other):
         other = behind  # what an interruption or a dry run left to do
+        if not other and _is_prepared():
+            return None  # all that differs is which other files are in the source
     return Changes(data=data, params=tuple(sorted(params)), code=tuple(sorted(code)), other=tuple(sorted(other)))
+
+
+def _is_prepared() -> bool:
+    """Return whether data/prepared holds the images that data/raw lists."""
+    try:
+        return Manifest.load(PREPARED / "manifest.json").source_digest == RawSource.load(RAW / "source.json").digest
+    except ReconvError:
+        return False
 
 
 def planned(targets: Sequence[str]) -> list[str]:
