@@ -34,6 +34,17 @@ class Artifact(BaseModel):
             ) from None
 
 
+class SkippedFiles(Artifact):
+    """Files in a folder or archive that are not read, for the same reason."""
+
+    reason: str
+    count: int
+    kinds: tuple[str, ...]
+    """The most frequent suffixes, folders or names."""
+    files: tuple[str, ...]
+    """The first of them."""
+
+
 class RawSource(Artifact):
     """data/raw/source.json, written last: the files beside it are complete and have these SHA-256 sums."""
 
@@ -43,6 +54,7 @@ class RawSource(Artifact):
     files: dict[str, str]
     empty_folders: tuple[str, ...] = Field(default=(), exclude_if=lambda folders: not folders)
     """Folders beside the classes that hold no file; they are not classes."""
+    skipped: tuple[SkippedFiles, ...] = Field(default=(), exclude_if=lambda skipped: not skipped)
 
     @property
     def digest(self) -> str:

@@ -10,13 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reconv.artifacts import DataFinding, Split
+from reconv.data.files import kind_of
 from reconv.data.packing import examine
-from reconv.data.remote import is_url
 from reconv.data.sources import SOURCES, fetch
 from reconv.params import PLAIN_COLUMNS, DataParams
 from reconv.places import STATE
 
-_TABLES, _ARCHIVES = (".csv", ".parquet"), (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _KINDS = ("folder:", "table:", "archive:")
 
 
@@ -42,11 +41,7 @@ def source_named(data: str) -> str:
     """What data.source would be: a published set's name, folder:PATH, table:PATH or archive:PATH."""
     if data in SOURCES or data.startswith(_KINDS):
         return data
-    name = data.lower()
-    kind = "table" if name.endswith(_TABLES) else "archive" if name.endswith(_ARCHIVES) else "folder"
-    if not is_url(data) and Path(data).expanduser().is_dir():
-        kind = "folder"
-    return f"{kind}:{data}"
+    return f"{kind_of(data)}:{data}"
 
 
 def inspect(data: str, params: DataParams, progress: Callable[[int, int], None]) -> Inspected:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from preparing import DECODED, PREPARED, RAW, fetch_and_prepare
 
+from reconv.artifacts import RawSource
 from reconv.data.arrays import PreparedData
 from reconv.data.packing import prepare
 from reconv.data.sources import fetch
@@ -81,6 +82,27 @@ def test_a_bad_file_is_left_out_and_named(images: Path, data: DataParams) -> Non
     (finding,) = (one for one in report.findings if one.kind == "unusable")
     assert finding.files[0] == "left/000.png cannot be decoded (no format that is read)"
     assert finding.files[1].startswith(f"right/{cut.name} cannot be decoded (")
+
+
+def test_other_files_are_told_and_kept_and_are_neither_bad_images_nor_new_ones(images: Path, data: DataParams) -> None:
+    before = fetch(data.source, None, RAW, lambda _: None)
+    for name in ("left/labels.json", "left/labels.txt", "README.md", ".DS_Store"):
+        (images / name).write_text("words")
+    said: list[str] = []
+
+    after = fetch(data.source, None, RAW, said.append)
+    _, report = fetch_and_prepare(data.model_copy(update={"on_bad_image": "fail"}))
+
+    assert (
+        "4 files were skipped: 1 outside the class folders (README.md); 2 not an image (.json, .txt); 1 hid" in said[1]
+    )
+    assert [(group.reason, group.count) for group in RawSource.load(RAW / "source.json").skipped] == [
+        ("outside the class folders", 1),
+        ("not an image", 2),
+        ("hidden", 1),
+    ]
+    assert after.digest == before.digest
+    assert [one.count for one in report.findings if one.kind == "skipped files"] == [4]
 
 
 def test_one_coloured_image_makes_all_of_them_coloured(images: Path, data: DataParams) -> None:

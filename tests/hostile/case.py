@@ -10,8 +10,9 @@ Make = TypeVar("Make")
 class Case(Generic[Make]):
     """One bad thing beside good images, and what becomes of it.
 
-    `wanted` is `usable`; `unusable: words` (left out and named, with these words); `stops: words` (a DataError with
-    them); `ignored` (as if it were not there).
+    `wanted` is `usable`; `unusable: words` (left out and named, with these words, as a bad image); `skipped: words`
+    (likewise, as something else than an image of a class); `stops: words` (a DataError with them); `ignored` (as if it
+    were not there).
     """
 
     name: str

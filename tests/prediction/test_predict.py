@@ -98,6 +98,24 @@ def test_a_table_an_archive_and_a_single_image_are_read_too(bundle, images, fold
     assert answers_of(some[0], bundle)["confidence"].tolist() == from_table["confidence"].tolist()[:1]
 
 
+def test_what_is_an_image_is_known_by_its_content(bundle, images):
+    Path("mixed/@eaDir/photo").mkdir(parents=True)
+    photo = sorted(images.rglob("*.png"))[0].read_bytes()
+    for name in ("photo", "photo.JPG.1", "@eaDir/photo/small.png", ".hidden.png"):
+        Path("mixed", name).write_bytes(photo)
+    Path("mixed/words.txt").write_text("words")
+
+    done = predict("mixed", bundle, Path("out.parquet"), THIS_MACHINE)
+
+    assert pd.read_parquet("out.parquet")["image"].tolist() == ["photo", "photo.JPG.1"]
+    assert {group.reason: group.files for group in done.skipped} == {
+        "not an image": ("words.txt",),
+        "of the system": ("@eaDir",),
+        "hidden": (".hidden.png",),
+    }
+    assert answers_of("mixed/photo", bundle)["image"].tolist() == ["photo"]
+
+
 def test_images_behind_a_url_are_read_too(bundle, images, bucket):
     path = sorted(images.rglob("*.png"))[0]
     bucket.upload_file(str(path), "photos/one.png")

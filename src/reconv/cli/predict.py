@@ -35,6 +35,7 @@ def predict(images: str, model: str, out: Path, path: str | None, wants_json: bo
       reconv predict data/prepared/test-images-000.npy --model models:/fashion-mnist@champion
     """
     with silent():
+        from reconv.data.gate import in_words, skipped_files
         from reconv.params import THIS_MACHINE, ColumnsParams
         from reconv.prediction import predict as prediction
         from reconv.registry.resolving import project_params, resolve
@@ -47,7 +48,8 @@ def predict(images: str, model: str, out: Path, path: str | None, wants_json: bo
         done = prediction.predict(images, resolved.bundle, out, resources, line.show, ColumnsParams(path=path or None))
     line.clear()
     if wants_json:
-        print_json({"out": str(out), "model": resolved.title, **asdict(done)})
+        skipped = [group.model_dump(mode="json") for group in done.skipped]
+        print_json({"out": str(out), "model": resolved.title, **asdict(done), "skipped": skipped})
         return
     before = f" ({done.answered_before:,} of them before)" if done.answered_before else ""
     speed = f" · {(done.images - done.answered_before) / done.seconds:,.0f} images/s" if done.seconds else ""
@@ -58,5 +60,7 @@ def predict(images: str, model: str, out: Path, path: str | None, wants_json: bo
             echo(f"  - {printable(image)} {printable(problem)}")
         if done.num_problems > _SHOWN:
             echo(f"  - and {done.num_problems - _SHOWN:,} more, in the column `problem`")
+    if done.skipped:
+        echo(in_words(skipped_files(done.skipped)))
     most = ", ".join(f"{printable(name)} {count:,}" for name, count in list(done.classes.items())[:_SHOWN])
     echo(f"most often: {most}" + (" …" if len(done.classes) > _SHOWN else ""))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from reconv.data import storage
-from reconv.data.storage import check_size, shown, stamp_of, visible
+from reconv.data.storage import HEAD_BYTES, all_within, check_size, shown, stamp_of
 from reconv.errors import DataError, ImageError
 
 _TAR_BLOCK = 512
@@ -43,7 +43,7 @@ class ArchiveStorage:
                 raise DataError(
                     f"{where} cannot be read as a zip or tar archive ({error}): correct data.source or the file."
                 ) from None
-            self._names = [shown(name) for name in visible(list(members), where)]
+            self._names = [shown(name) for name in all_within(list(members), where)]
             self._opened = opened.pop_all()
 
     def __reduce__(self) -> tuple[type, tuple[Path, str]]:
@@ -69,31 +69,40 @@ class ArchiveStorage:
         return self._stamp
 
     def read(self, name: str) -> bytes:
-        if name not in self._members:
-            raise ImageError("cannot be read (No such file or directory)")
-        member = self._members[name]
-        check_size(member.size)
-        try:
-            content = member.read()
-        except Exception as error:  # of many kinds, as above; RuntimeError if it is encrypted
-            raise ImageError(f"cannot be read ({error})") from None
+        check_size(self._member(name).size)
+        content = self._read(name, storage.MAX_FILE_BYTES + 1)
         check_size(len(content))  # the size that the archive states may be a lie
         return content
+
+    def head(self, name: str) -> bytes:
+        return self._read(name, HEAD_BYTES)
+
+    def _read(self, name: str, size: int) -> bytes:
+        member = self._member(name)
+        try:
+            return member.read(size)
+        except Exception as error:  # of many kinds, as above; RuntimeError if it is encrypted
+            raise ImageError(f"cannot be read ({error})") from None
+
+    def _member(self, name: str) -> "_Member":
+        if name not in self._members:
+            raise ImageError("cannot be read (No such file or directory)")
+        return self._members[name]
 
 
 @dataclass(frozen=True)
 class _Member:
     size: int
-    read: Callable[[], bytes]
-    """At most MAX_FILE_BYTES and one more."""
+    read: Callable[[int], bytes]
+    """At most so many bytes from its beginning."""
 
 
 def _members_of_zip(path: Path, where: str, opened: ExitStack) -> dict[str, _Member]:
     archive = opened.enter_context(zipfile.ZipFile(path))
 
-    def read(name: str) -> bytes:
+    def read(name: str, size: int) -> bytes:
         with archive.open(name) as file:
-            return file.read(storage.MAX_FILE_BYTES + 1)
+            return file.read(size)
 
     files = [info for info in archive.infolist() if not info.is_dir()]
     _refuse_bomb(sum(info.file_size for info in files), path, where)  # members may share their packed bytes
@@ -115,11 +124,15 @@ def _members_of_tar(path: Path, where: str, opened: ExitStack) -> dict[str, _Mem
                     "leave it out."
                 )
             # Beside each other, without a position in the file that threads would share.
-            members[member.name] = _Member(member.size, partial(_read_at, file, member.size, member.offset_data))
+            members[member.name] = _Member(member.size, partial(_read_of, file, member.size, member.offset_data))
         # What cannot be read as a header ends the list as well, and nobody would miss the rest.
         if any(_read_at(file, _TAR_BLOCK, archive.offset) or b"cut off"):
             raise tarfile.ReadError("it is damaged or cut off")
     return members
+
+
+def _read_of(file: IO[bytes], size: int, offset: int, most: int) -> bytes:
+    return _read_at(file, min(size, most), offset)
 
 
 def _read_at(file: IO[bytes], size: int, offset: int) -> bytes:

@@ -3,8 +3,10 @@
 H height, W width, C channels.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -15,9 +17,16 @@ from PIL.ImageFile import ImageFile
 from reconv.data import file_checks
 from reconv.errors import ImageError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+        *(".avif", ".heic", ".heif"),
+    }
+)
+"""Of names that promise an image. Others are looked into: the content decides."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
+_BMP_HEADER_BYTES = frozenset({12, 40, 52, 56, 64, 108, 124})
 _DRAFT_TIMES = 2
 """A JPEG is decoded at the smallest of its scales that is still so many times the target: the rest is resized well."""
 Image.MAX_IMAGE_PIXELS = file_checks.MAX_PIXELS  # Pillow's own guard, by default at another number
@@ -49,6 +58,27 @@ class Conversion:
     def shape(self) -> tuple[int, int, int]:
         """Of each image."""
         return self.image_size, self.image_size, self.channels
+
+
+def is_named_like_an_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def is_image(head: bytes, name: str) -> bool:
+    """Return whether a file is of a format that is read, by its first 32 bytes.
+
+    A TIFF with another extension is not: cameras' raw files and scanned slides (.nef, .dng, .svs) begin like one.
+    """
+    Image.init()
+    formats = {name for name in _FORMATS if name in Image.OPEN and _accepts(name, head)}
+    return bool(formats) and (formats != {"TIFF"} or not re.search("[a-z]", PurePosixPath(name).suffix, re.I))
+
+
+def _accepts(name: str, head: bytes) -> bool:
+    """Return what Pillow says of the first bytes; two letters are little for a BMP, so its next header counts too."""
+    accept = Image.OPEN[name][1]
+    is_accepted = accept is not None and accept(head[:16]) is True  # a text says that a library is missing
+    return is_accepted and (name != "BMP" or int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES)
 
 
 def read_header(content: bytes) -> Header:

@@ -5,17 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
+from urllib.parse import urlsplit
 
 import pandas as pd
 
 from reconv.artifacts import DataFinding
 from reconv.data import gate
 from reconv.data.archives import ArchiveStorage
-from reconv.data.decoding import SUFFIXES
+from reconv.data.folders import list_folder
 from reconv.data.gate.examined import counted, quoted, remark
 from reconv.data.inspecting import inspect
-from reconv.data.listing import Listing, list_folder
+from reconv.data.listing import Listing
 from reconv.data.remote import RemoteStorage, is_url, parent_of
+from reconv.data.skipped import not_images, sort_out
 from reconv.data.storage import FolderStorage, Storage
 from reconv.data.table_listing import list_table, refuse_if_none_exists, wanted
 from reconv.data.tables import MAX_TABLE_BYTES, Table, read_table
@@ -24,7 +26,15 @@ from reconv.params import PLAIN_COLUMNS, ColumnsParams
 
 LISTED = "images.parquet"
 Kind = Literal["folder", "table", "archive"]
-_TABLES = (".csv", ".parquet")
+TABLES, ARCHIVES = (".csv", ".parquet"), (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+def kind_of(location: str) -> Kind:
+    """Return what a path or URL seems to be: a table or an archive by its suffix, anything else a folder."""
+    name = urlsplit(location).path.lower() if is_url(location) else location.lower()
+    if not is_url(location) and Path(location).expanduser().is_dir():
+        return "folder"
+    return "table" if name.endswith(TABLES) else "archive" if name.endswith(ARCHIVES) else "folder"
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,8 @@ class FilesSource:
             self._refuse_if_none_exists(storage, listing, table, where)
             return listing
         if self.kind == "archive":
-            tables = [name for name in storage.names() if PurePosixPath(name).suffix.lower() in _TABLES]
+            names, _ = sort_out(storage.names())
+            tables = [name for name in names if name.lower().endswith(TABLES)]
             if len(tables) == 1:
                 return self._listing_by(tables[0], storage)
         if self.group is not None:
@@ -91,7 +102,8 @@ class FilesSource:
             raise DataError(
                 f"data.columns names columns, but {where} is not a table: set data.columns to {{}} in params.yaml."
             )
-        return list_folder(storage, where, may_be_wrapped=self.kind == "archive")
+        listing = list_folder(storage, where)
+        return listing.without(not_images(storage, listing.paths))
 
     def table(self) -> Table:
         """Return the columns of the table that are used; for the kind `table`.
@@ -149,8 +161,5 @@ class FilesSource:
 
 def _without_images(listing: Listing, where: str) -> Iterator[DataFinding]:
     if names := listing.without_images:
-        text = (
-            f"{counted(len(names), 'class folder')} of {where} without an image ({', '.join(sorted(SUFFIXES))}): add "
-            "some or remove the folder."
-        )
+        text = f"{counted(len(names), 'class folder')} of {where} without an image: add some or remove the folder."
         yield remark("classes without an image", "error", text, [f"class {quoted(name)}" for name in names])

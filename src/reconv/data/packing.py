@@ -182,6 +182,7 @@ def _examined(
         has_splits,
         found.is_published,
         empty_folders=raw_source.empty_folders,
+        skipped=raw_source.skipped,
         too_small=too_small,
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from reconv.data.storage import check_size, read_file, visible
+from reconv.data.storage import HEAD_BYTES, all_within, check_size, read_file
 from reconv.errors import DataError, ImageError, ParamsError
 from reconv.files import atomic
 
@@ -88,11 +88,22 @@ class RemoteStorage:
                 names = [path.removeprefix(root) for path in self._files.find(root)]
         except ImageError as error:
             raise DataError(f"{self._root} {error}: correct data.source in params.yaml.") from None
-        return visible([name for name in names if name and not name.endswith("/")], self._root)
+        return all_within([name for name in names if name and not name.endswith("/")], self._root)
 
     def read(self, name: str) -> bytes:
-        url = f"{self._root}/{quote(name) if self._is_http else name}"
-        return read_file(self.copy_of(url, is_image=True), name)
+        return read_file(self.copy_of(self._url(name), is_image=True), name)
+
+    def head(self, name: str) -> bytes:
+        """Ask the server for these bytes only: a file of another kind may have gigabytes."""
+        url = self._url(name)
+        with self._reaching(url):
+            if self._files.info(self._path(url)).get("size") == 0:  # there are no such bytes to ask for
+                return b""
+            head: bytes = self._files.cat_file(self._path(url), start=0, end=HEAD_BYTES)
+            return head
+
+    def _url(self, name: str) -> str:
+        return f"{self._root}/{quote(name) if self._is_http else name}"
 
     def folders(self) -> list[str]:
         return []

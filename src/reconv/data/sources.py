@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.artifacts import RawSource
+from reconv.artifacts import RawSource, SkippedFiles
 from reconv.data import gate
 from reconv.data.files import LISTED, FilesSource, Kind
 from reconv.data.idx import IdxSource
 from reconv.data.remote import is_url, refuse_unusable
+from reconv.data.skipped import grouped
 from reconv.data.torchvision_sets import TorchvisionSource
 from reconv.errors import DataError, ParamsError
 from reconv.files import sha256_of_file, write_array, write_parquet
@@ -109,9 +110,12 @@ def fetch(
         for text in listing.remarks:
             say(text)
         refuse([gate.remark("read leniently", "warning", text) for text in listing.remarks])
+        skipped = grouped(listing.skipped)
         if listing.empty_folders:
             say(gate.in_words(gate.without_files(listing.empty_folders)))
-        return _write(spec, raw, listing.class_names, {LISTED: table}, listing.empty_folders)
+        if skipped:
+            say(gate.in_words(gate.skipped_files(skipped)))
+        return _write(spec, raw, listing.class_names, {LISTED: table}, listing.empty_folders, skipped)
     if index.exists():
         present = RawSource.load(index)
         if present.source == spec:
@@ -128,6 +132,7 @@ def _write(
     class_names: tuple[str, ...],
     files: Mapping[str, NDArray[np.generic] | pd.DataFrame],
     empty_folders: tuple[str, ...] = (),
+    skipped: tuple[SkippedFiles, ...] = (),
 ) -> RawSource:
     """The files, and last the index of them; what lies there from before goes."""
     (raw / "source.json").unlink(missing_ok=True)
@@ -144,6 +149,7 @@ def _write(
         class_names=class_names,
         files={name: sha256_of_file(raw / name) for name in sorted(files)},
         empty_folders=empty_folders,
+        skipped=skipped,
     )
     fetched.save(raw / "source.json")
     return fetched

@@ -9,13 +9,15 @@ import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, Self
 
 from reconv.errors import DataError, ImageError
 
 MAX_FILE_BYTES = 200 * 2**20
+HEAD_BYTES = 32
+"""Enough to tell the format of an image."""
 _READ_AHEAD_BYTES = 2**20  # of each file; the system itself goes on from there
 _TOO_NEW_NS = 2 * 10**9
 _ESCAPE = re.compile(r"\\(?:x([89a-f][0-9a-f])|\\)")
@@ -32,7 +34,7 @@ class Storage(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def names(self) -> list[str]:
-        """Of all files, hidden ones and folders left out, in the order of their names.
+        """Return the names of all files, sorted. A hidden folder may stand there instead of what is in it.
 
         Raises:
             DataError: it cannot be read, or holds something that leads out of it.
@@ -47,6 +49,14 @@ class Storage(Protocol):
         Raises:
             ImageError: it is missing, unreadable, no plain file, empty or above MAX_FILE_BYTES.
             DataError: it changes meanwhile, or what holds it cannot be reached.
+        """
+
+    def head(self, name: str) -> bytes:
+        """Return the first HEAD_BYTES bytes of a file, or all if it has fewer.
+
+        Raises:
+            ImageError: it is missing, unreadable or not a plain file.
+            DataError: what holds it cannot be reached.
         """
 
     def expect(self, names: Sequence[str]) -> None:
@@ -78,13 +88,13 @@ class FolderStorage:
         return sorted(shown(folder.relative_to(self.root)) for one in top for folder in (one, *self._folders(one)))
 
     def read(self, name: str) -> bytes:
-        path = self.root / on_disk(name)
-        try:
-            if self._leads_out(path):
-                raise ImageError(f"links out of {self.root}")
+        with self._within(name) as path:
             return read_file(path, name)
-        except (OSError, ValueError) as error:  # the latter of a name with a zero byte
-            raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+    def head(self, name: str) -> bytes:
+        with self._within(name) as path, _opened(path) as file:
+            _check_is_plain(os.fstat(file.fileno()))
+            return os.read(file.fileno(), HEAD_BYTES)
 
     def expect(self, names: Sequence[str]) -> None:
         """The system reads them from the disk while those before them are at work; links are left alone."""
@@ -106,6 +116,16 @@ class FolderStorage:
             return [Path(one) for one in entries if one.is_dir(follow_symlinks=False) and one.name[0] != "."]
         return []
 
+    @contextmanager
+    def _within(self, name: str) -> Iterator[Path]:
+        path = self.root / on_disk(name)
+        try:
+            if self._leads_out(path):
+                raise ImageError(f"links out of {self.root}")
+            yield path
+        except (OSError, ValueError) as error:  # the latter of a name with a zero byte
+            raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
     def _leads_out(self, path: Path) -> bool:
         """What is no link is where its folder is, and that is looked up once."""
         if path.is_symlink():
@@ -119,12 +139,13 @@ class FolderStorage:
         """Whatever is no folder: what is no file either is refused when it is read, not left out unseen. A link to a
         folder within the root is not followed: its files are listed there."""
         try:
-            entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-            for entry in entries:
+            for entry in [*os.scandir(folder)]:
                 path = Path(entry.path)
-                if entry.is_symlink() and self._leads_out(path):
+                if entry.name.startswith("."):
+                    yield shown(path.relative_to(self.root))
+                elif entry.is_symlink() and self._leads_out(path):
                     raise DataError(f"{shown(path)} links out of {self.root}: copy what it leads to into the folder.")
-                if entry.is_dir(follow_symlinks=False):
+                elif entry.is_dir(follow_symlinks=False):
                     yield from self._files(path)
                 elif not (entry.is_symlink() and path.is_dir()):
                     yield shown(path.relative_to(self.root))
@@ -145,14 +166,18 @@ def read_file(path: Path, name: str) -> bytes:
     """
     with _opened(path) as file:
         before = os.fstat(file.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise ImageError("is no file but a folder, a pipe or a device")
+        _check_is_plain(before)
         check_size(before.st_size)
         content = file.read(before.st_size + 1)
         after = os.fstat(file.fileno())
     if (len(content), after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise DataError(f"{name} changed while it was read: wait until it is written, then run the same command.")
     return content
+
+
+def _check_is_plain(about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise ImageError("is no file but a folder, a pipe or a device")
 
 
 def _opened(path: Path, flags: int = 0) -> BinaryIO:
@@ -172,8 +197,8 @@ def check_size(size: int) -> None:
         raise ImageError(f"has {size:,} bytes, must have 1 to {MAX_FILE_BYTES:,}")
 
 
-def visible(names: list[str], where: str) -> list[str]:
-    """Sorted, without what is hidden or lies in a hidden folder.
+def all_within(names: list[str], where: str) -> list[str]:
+    """Return the names, sorted.
 
     Raises:
         DataError: one leads out of `where`.
@@ -181,7 +206,7 @@ def visible(names: list[str], where: str) -> list[str]:
     for name in names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
             raise DataError(f"{where} holds {name!r}, which leads out of it: an honest one has no such name.")
-    return sorted(name for name in names if not any(part.startswith(".") for part in PurePosixPath(name).parts))
+    return sorted(names)
 
 
 def shown(name: str | Path) -> str:

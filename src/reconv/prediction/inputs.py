@@ -13,21 +13,21 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.data.decoding import SUFFIXES, Conversion
-from reconv.data.files import FilesSource, Kind
+from reconv.artifacts import SkippedFiles
+from reconv.data.decoding import Conversion, is_named_like_an_image
+from reconv.data.files import ARCHIVES, TABLES, FilesSource, kind_of
 from reconv.data.limited_decoding import decode
-from reconv.data.listing import is_named_like_an_image
 from reconv.data.remote import RemoteStorage, is_url, parent_of, refuse_unusable
 from reconv.data.shards import mapped
-from reconv.data.storage import FolderStorage, Storage, stamp_of
+from reconv.data.skipped import Skipped, grouped, not_images, sort_out
+from reconv.data.storage import FolderStorage, Storage, shown, stamp_of
 from reconv.data.table_listing import image_paths, refuse_if_none_exists
 from reconv.errors import DataError, ImageError
 from reconv.files import digest_of
 from reconv.params import PLAIN_COLUMNS, ColumnsParams
 
-_TABLES, _PACKED = (".csv", ".parquet"), ".npy"
+_PACKED = ".npy"
 _CHUNK_FILES, _CHUNK_PIXELS = 250, 4000  # images: some hundred milliseconds of one core each
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Inputs:
     """Another one where other images stand, as far as that can be known without reading them."""
     chunk_images: int
     """So many are read and answered together."""
+    skipped: tuple[SkippedFiles, ...] = ()
 
     def __len__(self) -> int:
         return self.count
@@ -115,9 +116,9 @@ class Inputs:
         return -(-self.count // self.chunk_images)
 
 
-def of_files(storage: Storage, paths: Sequence[str], where: str) -> Inputs:
+def of_files(storage: Storage, paths: Sequence[str], where: str, skipped: Skipped | None = None) -> Inputs:
     digest = digest_of([where, paths, [storage.stamp(path) for path in paths]])
-    return Inputs(FileReader(storage), paths, len(paths), digest, _CHUNK_FILES)
+    return Inputs(FileReader(storage), paths, len(paths), digest, _CHUNK_FILES, grouped(skipped or {}))
 
 
 def of_pixels(path: Path) -> Inputs:
@@ -136,45 +137,48 @@ def open_inputs(location: str, state: Path, columns: ColumnsParams = PLAIN_COLUM
     """
     if not is_url(location) and not Path(location).expanduser().exists():
         raise DataError(f"{location} does not exist: name a folder, a table, an archive, an image or a URL.")
-    suffix = _suffix(location)
-    if suffix == _PACKED and not is_url(location):
-        yield _not_empty(of_pixels(Path(location).expanduser().resolve()), location)
+    kind, is_remote, path = kind_of(location), is_url(location), Path(location).expanduser()
+    if path.is_file() and path.suffix.lower() == _PACKED:
+        yield _not_empty(of_pixels(path.resolve()), location)
         return
-    if suffix in SUFFIXES:
+    if _is_single_image(location):
         yield _single_image(location, state)
         return
-    kind: Kind = "table" if suffix in _TABLES else "archive" if suffix in _ARCHIVES else "folder"
-    if is_url(location):
+    if is_remote:
         refuse_unusable(location, is_folder=kind == "folder")
-    elif kind == "folder" and not Path(location).expanduser().is_dir():
+    elif kind == "folder" and not path.is_dir():
         raise DataError(
-            f"{location} is none of: a folder, a table ({', '.join(_TABLES)}), an archive ({', '.join(_ARCHIVES)}), an "
-            f"image ({', '.join(sorted(SUFFIXES))}), packed pixels ({_PACKED})."
+            f"{location} is none of: a folder, a table ({', '.join(TABLES)}), an archive ({', '.join(ARCHIVES)}), an "
+            f"image, packed pixels ({_PACKED})."
         )
-    place = location if is_url(location) else str(Path(location).expanduser().resolve())
+    place = location if is_remote else str(path.resolve())
     source = FilesSource(kind, place, None, state, columns)
     with source.storage(is_fresh=True) as storage:
+        skipped: dict[str, str] = {}
         if kind == "table":
             table = source.table()
             paths = image_paths(table, location, columns, source.root)
             remedy = "If that is the image, say --path '{}'."
             refuse_if_none_exists(storage, paths, table, location, columns, remedy)
         else:
-            paths = [name for name in storage.names() if is_named_like_an_image(PurePosixPath(name).name)]
-        yield _not_empty(of_files(storage, paths, place), location)
+            names, skipped = sort_out(storage.names())
+            skipped |= not_images(storage, names)
+            paths = [name for name in names if name not in skipped]
+        yield _not_empty(of_files(storage, paths, place, skipped), location)
 
 
 def _times(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _suffix(location: str) -> str:
-    """The longest that means something."""
-    name = PurePosixPath(urlsplit(location).path if is_url(location) else location).name.lower()
-    known = [*_ARCHIVES, *_TABLES, _PACKED, *SUFFIXES]
-    if not is_url(location) and Path(location).expanduser().is_dir():
-        return ""
-    return next((suffix for suffix in known if name.endswith(suffix)), "")
+def _is_single_image(location: str) -> bool:
+    """Return whether it is an image by its name or, if it is here, by its content."""
+    path = Path(location).expanduser().resolve()
+    if kind_of(location) != "folder" or path.is_dir():
+        return False
+    if is_url(location):
+        return is_named_like_an_image(urlsplit(location).path)
+    return not not_images(FolderStorage(path.parent), [shown(path.name)])
 
 
 def _single_image(location: str, state: Path) -> Inputs:
@@ -188,5 +192,5 @@ def _single_image(location: str, state: Path) -> Inputs:
 
 def _not_empty(inputs: Inputs, location: str) -> Inputs:
     if not len(inputs):
-        raise DataError(f"{location} holds no image ({', '.join(sorted(SUFFIXES))}).")
+        raise DataError(f"{location} holds no image.")
     return inputs

@@ -19,6 +19,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
+from reconv.artifacts import SkippedFiles
 from reconv.errors import DataError
 from reconv.files import atomic, digest_of
 from reconv.model_json import read_model_json
@@ -48,6 +49,7 @@ class Predicted:
     num_problems: int
     classes: dict[str, int]
     """Class -> images that it was the answer to."""
+    skipped: tuple[SkippedFiles, ...]
 
 
 def predict(
@@ -82,7 +84,13 @@ def predict(
             _write(out, parts, inputs.num_chunks, written)  # before Ray ends: nothing that it does can cost the table
         shutil.rmtree(parts)
     return Predicted(
-        len(inputs), before, seconds, written.problems, written.num_problems, dict(written.classes.most_common())
+        len(inputs),
+        before,
+        seconds,
+        written.problems,
+        written.num_problems,
+        dict(written.classes.most_common()),
+        inputs.skipped,
     )
 
 

@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from reconv.artifacts import DataFinding, Severity
+from reconv.artifacts import DataFinding, Severity, SkippedFiles
 from reconv.data.gate.classes import class_findings, without_files
 from reconv.data.gate.copies import copy_findings
-from reconv.data.gate.examined import Examined, finding, remark
+from reconv.data.gate.examined import Examined, counted, finding, remark
 from reconv.data.gate.outliers import outlier_findings
 from reconv.errors import DataError
 from reconv.params import DataParams
+from reconv.untrusted import printable
 
-__all__ = ["Refuse", "check", "in_words", "refuse", "remark", "unusable", "without_files"]
+__all__ = ["Refuse", "check", "in_words", "refuse", "remark", "skipped_files", "unusable", "without_files"]
 _MAX_PRINTED = 5
 Refuse = Callable[[Sequence[DataFinding]], None]
 """A function that receives the findings: a run stops if one is an error, `reconv inspect` collects them."""
@@ -21,6 +22,7 @@ Refuse = Callable[[Sequence[DataFinding]], None]
 def check(examined: Examined, params: DataParams) -> tuple[DataFinding, ...]:
     """Return what is wrong with the files, the images, the classes and their split, errors included."""
     findings = [*unusable(examined.files, params)]
+    findings += [skipped_files(examined.skipped)] if examined.skipped else []
     if len(examined.images):
         findings += [*copy_findings(examined, params.allow_leakage), *class_findings(examined)]
         findings += outlier_findings(examined, params.image_size)
@@ -36,6 +38,15 @@ def refuse(findings: Sequence[DataFinding]) -> None:
 def unusable(files: pd.DataFrame, params: DataParams) -> tuple[DataFinding, ...]:
     """Return the files that have a problem: an error if data.on_bad_image and data.max_bad_share do not allow them."""
     return tuple(_unusable(files, params))
+
+
+def skipped_files(skipped: Sequence[SkippedFiles]) -> DataFinding:
+    """Report what is in the folder or archive and is not read, with the reasons."""
+    count = sum(group.count for group in skipped)
+    reasons = (f"{group.count:,} {group.reason} ({', '.join(group.kinds)})" for group in skipped)
+    text = f"{counted(count, 'file was', 'files were')} skipped: {printable('; '.join(reasons))}."
+    files = tuple(printable(f"{name}: {group.reason}") for group in skipped for name in group.files)
+    return DataFinding(kind="skipped files", severity="warning", count=count, text=text, files=files, pictures=())
 
 
 def in_words(found: DataFinding) -> str:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pandas as pd
 
-from reconv.artifacts import DataFinding, DataPicture, Severity
+from reconv.artifacts import DataFinding, DataPicture, Severity, SkippedFiles
 from reconv.data.near import Pairs
 from reconv.untrusted import printable
 
@@ -32,6 +32,7 @@ class Examined:
     """A published set is what it is: nothing about it stops."""
     empty_folders: tuple[str, ...] = ()
     """Folders beside the classes that hold no file; they are not in `class_names`."""
+    skipped: Sequence[SkippedFiles] = ()
     too_small: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """data.test or data.validation -> class that it cannot split -> images (or groups of them) that it has."""
 
