@@ -33,6 +33,7 @@ def examined(
             "height": 90,
             "width": 100,
             "is_grey": False,
+            "seen_on": "",
             "brightness": np.linspace(100, 110, count),
             "contrast": np.linspace(50, 60, count),
             "colourfulness": np.linspace(20, 30, count),

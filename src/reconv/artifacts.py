@@ -74,6 +74,8 @@ class Manifest(Artifact):
     mean: tuple[float, ...]
     """Of each channel over the training split, in units of 0 to 255."""
     std: tuple[float, ...]
+    value_range: tuple[int, int] = Field(default=(0, 65535), exclude_if=lambda values: values == (0, 65535))
+    """Of images with more than 8 bits: the values that became black and white."""
 
     @property
     def num_classes(self) -> int:

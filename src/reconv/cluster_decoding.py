@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reconv.data.decoders import RECORD, Chunk, DecodeChunks, Outcome, decode_chunk, decode_locally, write_rows
-from reconv.data.decoding import Conversion
+from reconv.data.decoders import RECORD, Chunk, DecodeChunks, Outcome, Target, decode_chunk, decode_locally, write_rows
 from reconv.data.storage import Storage
 from reconv.errors import DataError
 from reconv.params import ResourcesParams
@@ -31,7 +30,7 @@ def decoder(resources: ResourcesParams) -> DecodeChunks:
 def _decode_on_cluster(
     resources: ResourcesParams,
     storage: Storage,
-    conversion: Conversion,
+    to: Target,
     chunks: Iterable[Chunk],
     num_images: int,
     pixels: Path,
@@ -48,21 +47,21 @@ def _decode_on_cluster(
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _BLOCK_CHUNKS))
-        for row in rows_of(dataset.map(partial(_decode, storage, conversion, Path.cwd()))):
+        for row in rows_of(dataset.map(partial(_decode, storage, to, Path.cwd()))):
             write_rows(pixels, row["row"], row["images"])
             yield Outcome(np.frombuffer(row["records"], RECORD), json.loads(row["problems"]))
 
 
-def _decode(storage: Storage, conversion: Conversion, here: Path, row: dict[str, Any]) -> dict[str, Any]:
+def _decode(storage: Storage, to: Target, here: Path, row: dict[str, Any]) -> dict[str, Any]:
     """`here` is what relative paths start from: a worker has a working folder of its own."""
     chunk = Chunk(row["row"], row["paths"], np.frombuffer(row["sums"], "S32"))
     refused = ""
     try:
         with chdir(here) if here.is_dir() else nullcontext():
-            images, outcome = decode_chunk(storage, conversion, chunk)
+            images, outcome = decode_chunk(storage, to, chunk)
     except DataError as error:
         images, outcome, refused = (
-            np.zeros((1, *conversion.shape), np.uint8),
+            np.zeros((1, *to.shape), np.uint8),
             Outcome(np.empty(0, RECORD), {}),
             str(error),
         )

@@ -73,6 +73,8 @@ class DataParams(Section):
     image_size: Side
     channels: Literal["auto", 1, 3]
     resize: Literal["crop", "pad", "stretch"]
+    transparency: Literal["ignore", "white", "black"] = "ignore"
+    """An optional key, since it came later."""
     group: ColumnName | None
     columns: ColumnsParams = PLAIN_COLUMNS
     """An optional key, since it came later."""

@@ -1,16 +1,25 @@
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pillow_heif
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from reconv.data import decoding, file_checks
-from reconv.data.decoding import Conversion, Header, Resize, decode, read_header
+from reconv.data.decoding import (
+    Conversion,
+    Header,
+    Resize,
+    decode,
+    is_image,
+    read_header,
+)
 from reconv.errors import ImageError
 
 SIZE = 8
@@ -153,7 +162,9 @@ def test_limit_of_pixels_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["1", "LA", "16 bit", "RGB"],
 )
 def test_the_header_says_whether_there_are_colours(image: Image.Image, is_grey: bool) -> None:
-    assert read_header(save(image).read_bytes()) == Header(SIZE, SIZE, is_grey)
+    header = read_header(save(image).read_bytes())
+
+    assert header == Header(SIZE, SIZE, is_grey, is_deep=image.mode == "I;16")
 
 
 def test_the_header_says_how_large_the_upright_image_is() -> None:
@@ -238,3 +249,109 @@ def test_cmyk_of_a_jpeg_is_inverted_as_adobe_does() -> None:
     path = save(flat("CMYK", (0, 255, 255, 0)), "image.jpg", quality=95)
 
     np.testing.assert_allclose(convert(path)[0, 0], RED, atol=4)
+
+
+def picture_in_opacity(mode: str) -> Image.Image:
+    """Black everywhere, opaque in the left half."""
+    opacity = Image.new("L", (SIZE, SIZE), 0)
+    opacity.paste(255, (0, 0, SIZE // 2, SIZE))
+    image = Image.new(mode, (SIZE, SIZE), 0)
+    image.putalpha(opacity)
+    return image
+
+
+def one_transparent(mode: str) -> Image.Image:
+    """Black and nearly black in the left half, of which the right half's black is the transparent colour."""
+    image = Image.new(mode, (SIZE, SIZE), 0)
+    image.paste(
+        1 if mode == "P" else Image.new(mode, (1, 1), 1 if mode != "RGB" else (1, 1, 1)).getpixel((0, 0)),
+        (0, 0, SIZE // 2, SIZE),
+    )
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "options"),
+    [
+        (picture_in_opacity("RGB"), "image.png", {}),
+        (picture_in_opacity("L"), "image.png", {}),
+        (picture_in_opacity("RGB"), "image.tif", {}),
+        (picture_in_opacity("RGB"), "image.webp", {"lossless": True, "exact": True}),
+        (picture_in_opacity("RGB"), "image.avif", {"quality": 100}),
+        (one_transparent("P"), "image.png", {"transparency": bytes([0, 255])}),
+        (one_transparent("P"), "image.png", {"transparency": 0}),
+        (one_transparent("P"), "image.gif", {"transparency": 0}),
+        (one_transparent("L"), "image.png", {"transparency": 0}),
+        (one_transparent("RGB"), "image.png", {"transparency": (0, 0, 0)}),
+        (one_transparent("I;16"), "image.png", {"transparency": 0}),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_seen_through_transparent_pixels(
+    image: Image.Image, name: str, options: dict[str, object], channels: Literal[1, 3]
+) -> None:
+    content = save(image, name, **options).read_bytes()
+    for ground, seen in (("ignore", 0), ("white", 255), ("black", 0)):
+        pixels = decode(content, Conversion(SIZE, channels, "crop", ground))
+
+        assert (pixels[:, : SIZE // 2] <= 3).all()
+        assert (np.abs(pixels[:, SIZE // 2 :].astype(int) - seen) <= 3).all()
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    pillow_heif.register_heif_opener()
+    return save(image, "image.heic", quality=95, **options).read_bytes()
+
+
+def avif(image: Image.Image, **options: object) -> bytes:
+    return save(image, "image.avif", quality=95, **options).read_bytes()
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_frames_of_video_codecs_are_read_upright(make: Callable[..., bytes], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.new("RGB", (48, 32), (200, 50, 10))
+    image.paste((10, 50, 200), (0, 0, 16, 16))
+    as_png = save(image, exif=exif.tobytes())
+
+    content = make(image, exif=exif.tobytes())
+
+    assert read_header(content) == read_header(as_png.read_bytes())
+    np.testing.assert_allclose(
+        decode(content, Conversion(SIZE, 3, "stretch")), convert(as_png, resize="stretch"), atol=12
+    )
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+def test_frames_of_video_codecs_are_grey_and_the_first_of_several(make: Callable[..., bytes]) -> None:
+    content = make(flat("L", 10), save_all=True, append_images=[flat("L", 200)])
+
+    assert read_header(content).is_grey
+    np.testing.assert_allclose(decode(content, Conversion(SIZE, 1, "crop")), 10, atol=3)
+
+
+def test_without_the_plugin_heic_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = heic(flat("RGB", RED))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    decoding._register_heic.cache_clear()
+
+    with pytest.raises(ImageError, match=r"^is a HEIC image: `pip install 'reconv\[heic\]'` to read it$"):
+        read_header(content)
+    decoding._register_heic.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif", "bmp", "tif", "webp", "avif", "heic"])
+def test_an_image_is_known_by_its_first_bytes(kind: str) -> None:
+    content = heic(flat("RGB", RED)) if kind == "heic" else save(flat("RGB", RED), f"image.{kind}").read_bytes()
+
+    assert is_image(content[:32], "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"BMW and others", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypisom\0\0\0\0isommp41", b"%PDF-1.7", b"PK\3\4"],
+)
+def test_other_files_are_not_taken_for_images(content: bytes) -> None:
+    assert not is_image(content, "")

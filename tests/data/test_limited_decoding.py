@@ -1,6 +1,7 @@
 """Files that need more than the limits, through the real `fetch`, `prepare` and `predict`'s reader."""
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from PIL import Image
 from preparing import fetch_and_prepare
 
 from reconv.data import decoding, limited_decoding
-from reconv.data.decoding import Conversion
+from reconv.data.decoding import Conversion, Header
 from reconv.data.processes import Limited, Limits
 from reconv.data.storage import FolderStorage
 from reconv.errors import ImageError
@@ -77,6 +78,20 @@ def test_predict_says_it_of_the_image_alone(large: bytes, limit: Callable[[Limit
 
     assert read.problems == {1: "needs more than 0.05 s of processor time"}
     assert read.images[:, 0, 0, 0].tolist() == [7, 0, 7]
+
+
+def test_an_avif_is_limited_however_small_since_its_frame_may_be_larger_than_its_header_says(
+    limit: Callable[[Limits], None],
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (600, 600), 7).save(buffer, "AVIF", speed=10)
+    lying = buffer.getvalue().replace(struct.pack(">II", 600, 600), struct.pack(">II", 8, 8))
+    limit(Limits(seconds=30, memory_bytes=2**20))
+
+    assert limited_decoding.read_header(lying) == Header(8, 8, is_grey=True)
+    assert limited_decoding.decode(png(8), TO).shape == TO.shape
+    with pytest.raises(ImageError, match=r"needs more than|cannot be decoded"):
+        limited_decoding.decode(lying, TO)
 
 
 def test_a_header_that_needs_more_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

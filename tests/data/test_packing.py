@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from preparing import DECODED, PREPARED, RAW, fetch_and_prepare
 
 from reconv.artifacts import DataReport
@@ -182,3 +183,53 @@ def test_published_test_images_stay_as_they_are(data: DataParams, monkeypatch: p
     np.testing.assert_array_equal(test.labels, published["test-labels.npy"])
     assert manifest.counts == {"train": 30, "validation": 10, "test": 10}
     assert manifest.image_shape == (9, 13, 3)
+
+
+def cut_outs(ground: int) -> None:
+    """A class whose pictures are in their transparency, above one colour, beside one of photographs."""
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        picture = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        flat = np.full((8, 8, 3), ground, np.uint8)
+        for name, pixels in (("icon", np.dstack([flat, picture[..., 0]])), ("photo", picture)):
+            path = Path(f"cut-outs/{name}/{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize(("ground", "wanted"), [(0, "white"), (255, "black")])
+def test_a_class_that_is_blank_below_its_transparency_is_explained_before_the_split(
+    ground: int, wanted: str, data: DataParams
+) -> None:
+    cut_outs(ground)
+    section = data.model_copy(update={"source": "folder:cut-outs"})
+
+    with pytest.raises(DataError) as refusal:
+        fetch_and_prepare(section)
+
+    first, *others = str(refusal.value).splitlines()
+    assert first.startswith("10 images of a single colour: the transparency of 10 of them holds a picture; ")
+    assert first.endswith(f"set data.transparency: {wanted}.")
+    assert others[-1] == '  - class "icon" has 1 left: its 10 images have the same pixels'
+    manifest, report = fetch_and_prepare(section.model_copy(update={"transparency": wanted}))
+    assert sum(manifest.counts.values()) == 20
+    assert [one.kind for one in report.findings if "blank" in one.kind] == []
+
+
+def test_a_class_of_copies_is_explained_where_it_cannot_be_split(images: Path, data: DataParams) -> None:
+    picture = Image.fromarray(np.random.default_rng(5).integers(0, 256, (8, 8), np.uint8))
+    for path in Path("images/left").iterdir():
+        picture.save(path)
+
+    with pytest.raises(DataError, match=r'class "left" has 1 left: its 20 images have the same pixels'):
+        fetch_and_prepare(data)
+
+
+def test_blank_images_that_are_opaque_name_no_parameter(images: Path, data: DataParams) -> None:
+    for number in range(2):
+        Image.new("L", (8, 8), 100 + number).save(f"images/left/00{number}.png")
+
+    _, report = fetch_and_prepare(data)
+
+    (finding,) = (one for one in report.findings if one.kind == "blank images")
+    assert (finding.severity, finding.text) == ("warning", "2 images of a single colour.")

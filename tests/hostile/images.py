@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from hostile.case import Case
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 REFUSED = "unusable: cannot be decoded"
 NO_IMAGE = "unusable: cannot be decoded (no format that is read)"
@@ -29,6 +30,11 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def rgb(kind: str, **options: object) -> bytes:
     return saved(noise(64, 64, 3), kind, **options)
+
+
+def heic() -> bytes:
+    register_heif_opener()
+    return rgb("HEIF")
 
 
 def frames(kind: str) -> bytes:
@@ -170,6 +176,21 @@ OF_A_KIND = [
     Case("GIF, transparent", lambda: saved(noise(64, 64, 3).quantize(16), "GIF", transparency=3), "usable"),
     Case("WebP, animated", lambda: frames("WEBP"), "usable"),
     Case("WebP, with alpha", lambda: saved(noise(64, 64, 4), "WEBP"), "usable"),
+    Case("AVIF", lambda: rgb("AVIF"), "usable"),
+    Case("AVIF, animated", lambda: frames("AVIF"), "usable"),
+    Case("AVIF, cut off", lambda: rgb("AVIF")[:-500], REFUSED),
+    Case("AVIF, half of it zeros", lambda: with_zeros(rgb("AVIF")), "usable"),
+    Case("AVIF whose header says 20,000 x 20,000", lambda: replaced(
+        rgb("AVIF"), struct.pack(">II", 64, 64), struct.pack(">II", 20_000, 20_000)
+    ), NO_IMAGE),
+    Case("HEIC", heic, "usable"),
+    Case("HEIC, cut off", lambda: heic()[:-500], REFUSED),
+    Case("HEIC whose header says 16,000 x 9,000", lambda: replaced(
+        heic(), struct.pack(">II", 64, 64), struct.pack(">II", 16_000, 9_000)
+    ), "unusable: has 16000 x 9000 pixels"),
+    Case("a video in the container of HEIC", lambda: replaced(
+        replaced(heic(), b"ftypheic", b"ftypisom"), b"heic", b"isom"
+    ), NO_IMAGE),
     Case("TIFF, several pages", lambda: frames("TIFF"), "usable"),
     Case("TIFF, CMYK", lambda: cmyk(kind="TIFF"), "usable"),
     Case("TIFF, JPEG inside", lambda: rgb("TIFF", compression="jpeg"), "usable"),

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from preparing import PREPARED, fetch_and_prepare
 from registry.conftest import COST
 
 from reconv.data.arrays import PreparedData
 from reconv.errors import DataError
 from reconv.evaluation.evaluate import evaluate
 from reconv.files import read_json, write_bytes, write_json
+from reconv.models.classifier import new_classifier, weights_as_bytes
 from reconv.params import THIS_MACHINE
 from reconv.places import STATE
 from reconv.prediction import predict as module
@@ -71,6 +73,30 @@ def test_files_are_answered_exactly_as_evaluate_measured_them(bundle, trained, d
     np.testing.assert_array_equal(found, expected)
     assert (answers.loc[names, "class"].to_numpy() == np.array(CLASSES)[expected.argmax(axis=1)]).all()
     np.testing.assert_array_equal(answers.loc[names, "confidence"].to_numpy(), expected.max(axis=1))
+
+
+def test_values_of_12_bits_and_transparency_are_read_as_in_training(params):
+    """From `fetch` to the answers of the bundle: what `predict` reads is what was packed."""
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = Path(f"deep/{'ab'[number % 2]}/{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 4000, (8, 8)).astype(np.uint16)).save(path, transparency=7)
+    section = params.data.model_copy(update={"source": "folder:deep", "transparency": "white"})
+    manifest, _ = fetch_and_prepare(section)
+    classifier = new_classifier("cnn", params.models.cnn, manifest)
+    write_bytes(Path("deep-trained/weights.safetensors"), weights_as_bytes(classifier))
+    write_json(Path("deep-trained/model.json"), classifier.arguments)
+    write_bundle(Path("deep-bundle"), Path("deep-trained"), 1.0, manifest, "crop", section.transparency)
+
+    answers = answers_of("deep", Path("deep-bundle")).set_index("image")
+
+    packed = PreparedData(PREPARED)
+    expected = Answering(Path("deep-bundle")).probabilities(packed.test.images).astype(np.float32)
+    found = answers.loc[packed.names("test", np.arange(len(packed.test)))].filter(like="probability_").to_numpy()
+    np.testing.assert_array_equal(found, expected)
+    assert manifest.value_range == (0, 4095)
+    assert packed.test.images[:].max() > 200
 
 
 def test_packed_pixels_give_the_same_answers(bundle, data, images):

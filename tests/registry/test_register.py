@@ -147,6 +147,14 @@ def test_a_champion_of_other_classes_is_no_rival(make_outcome, data, registered,
     assert registered(make_outcome(data, epochs=1, seed=1), data).contest is None
 
 
+def test_a_champion_of_another_range_of_values_is_no_rival(make_outcome, data, registered, monkeypatch):
+    registered(make_outcome(data, epochs=6), data)
+    ranged = data.manifest.model_copy(update={"value_range": (0, 4095)})
+    monkeypatch.setattr(data, "manifest", ranged)
+
+    assert registered(make_outcome(data, epochs=1, seed=1), data).contest is None
+
+
 def test_the_model_of_before_is_kept_with_its_opponent(make_outcome, data, registered, registry, params):
     registered(make_outcome(data, epochs=6), data)
 

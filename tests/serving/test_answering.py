@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from reconv.files import write_bytes, write_json
+from reconv.data.decoding import Conversion
+from reconv.errors import DataError
+from reconv.files import read_json, write_bytes, write_json
 from reconv.models.classifier import load_classifier, new_classifier, weights_as_bytes
 from reconv.serving.answering import Answering
-from reconv.serving.bundle import SERVED, identity, write_bundle
+from reconv.serving.bundle import SERVED, identity, read_served, write_bundle
 
 
 @pytest.fixture
@@ -24,8 +26,9 @@ def trained(params, prepared) -> Path:
 
 @pytest.fixture
 def make_bundle(trained, prepared):
-    def make(name="bundle", temperature=2.0):
-        write_bundle(Path(name), trained, temperature, prepared.manifest, "pad")
+    def make(name="bundle", temperature=2.0, transparency="ignore", **values):
+        manifest = prepared.manifest.model_copy(update=values)
+        write_bundle(Path(name), trained, temperature, manifest, "pad", transparency)
         return Path(name)
 
     return make
@@ -58,3 +61,26 @@ def test_the_same_answers_have_the_same_identity(make_bundle):
     first, same, other = make_bundle("first"), make_bundle("same"), make_bundle("other", temperature=1.0)
 
     assert identity(first) == identity(same) != identity(other)
+
+
+def test_the_range_of_values_and_the_ground_are_kept(make_bundle):
+    bundle = make_bundle(transparency="white", value_range=(-1024, 4095))
+
+    assert Answering(bundle).conversion == Conversion(8, 1, "pad", "white", (-1024, 4095))
+
+
+def test_where_they_are_the_usual_ones_the_bundle_is_as_before_there_were_any(make_bundle):
+    plain, ranged, seen = make_bundle("a"), make_bundle("b", value_range=(0, 4095)), make_bundle("c", 2.0, "black")
+
+    assert not {"transparency", "value_range"} & set(read_json(plain / SERVED))
+    assert Answering(plain).conversion == Conversion(8, 1, "pad", "ignore", (0, 65535))
+    assert len({identity(plain), identity(ranged), identity(seen)}) == 3
+
+
+@pytest.mark.parametrize("values", [[9, 9], [0, 2**31], [4095, 0], [0.5, 2], [1]])
+def test_a_range_that_is_none_is_refused(make_bundle, values):
+    bundle = make_bundle()
+    write_json(bundle / SERVED, read_json(bundle / SERVED) | {"value_range": values})
+
+    with pytest.raises(DataError, match="value_range"):
+        read_served(bundle)

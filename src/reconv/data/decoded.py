@@ -15,9 +15,9 @@ import pandas as pd
 import PIL
 from numpy.typing import NDArray
 
-from reconv.data import decoding, file_checks, fingerprints
-from reconv.data.decoders import RECORD, Chunk, DecodeChunks, Sums
-from reconv.data.decoding import Conversion
+from reconv.data import decoding, file_checks, fingerprints, value_range
+from reconv.data.decoders import RECORD, Chunk, DecodeChunks, Sums, Target
+from reconv.data.decoding import heic_plugin
 from reconv.data.fingerprints import Fingerprints
 from reconv.data.storage import Storage
 from reconv.files import digest_of, read_json, sha256_of_file, write_json, writing
@@ -35,10 +35,12 @@ class DecodedImages:
     of a file that cannot be decoded stays empty.
     """
 
-    def __init__(self, folder: Path, conversion: Conversion) -> None:
-        code = [sha256_of_file(Path(str(module.__file__))) for module in (file_checks, decoding, fingerprints)]
-        key = digest_of({"conversion": asdict(conversion), "code": code, "Pillow": PIL.__version__})
-        self._conversion = conversion
+    def __init__(self, folder: Path, to: Target) -> None:
+        modules = (file_checks, value_range, decoding, fingerprints)
+        code = [sha256_of_file(Path(str(module.__file__))) for module in modules]
+        libraries = [PIL.__version__, heic_plugin()]
+        key = digest_of({type(to).__name__: asdict(to), "code": code, "libraries": libraries})
+        self._to = to
         self._pixels, self._records, self._bad = (
             folder / key[:16] / name for name in ("pixels", "records", "bad.json")
         )
@@ -58,7 +60,7 @@ class DecodedImages:
         _, first = np.unique(sums, return_index=True)
         bad = np.array([bytes.fromhex(one) for one in self.problems], "S32")
         missing = np.sort(first[~np.isin(sums[first], self._sums) & ~np.isin(sums[first], bad)])
-        row_bytes = int(np.prod(self._conversion.shape))
+        row_bytes = int(np.prod(self._to.shape))
         size = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // row_bytes))
         row = len(self._sums)
         chunks = (
@@ -77,7 +79,7 @@ class DecodedImages:
                 unsaved.clear()
 
             try:
-                with closing(decode(storage, self._conversion, chunks, len(missing), self._pixels)) as outcomes:
+                with closing(decode(storage, self._to, chunks, len(missing), self._pixels)) as outcomes:
                     for outcome in outcomes:
                         unsaved.append(outcome.records)
                         self.problems |= outcome.problems
@@ -101,12 +103,12 @@ class DecodedImages:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """(rows, image_size, image_size, channels), mapped."""
-        return _mapped(self._pixels, np.dtype(np.uint8), (len(self._sums), *self._conversion.shape))
+        """(rows, *shape of the target), mapped."""
+        return _mapped(self._pixels, np.dtype(np.uint8), (len(self._sums), *self._to.shape))
 
     def _load(self) -> None:
         """The records whose pixels are all there; what an interruption left beyond them is cut off."""
-        row_bytes = int(np.prod(self._conversion.shape))
+        row_bytes = int(np.prod(self._to.shape))
         complete = min(self._records.stat().st_size // RECORD.itemsize, self._pixels.stat().st_size // row_bytes)
         os.truncate(self._pixels, complete * row_bytes)
         os.truncate(self._records, complete * RECORD.itemsize)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reconv.data.decoding import Conversion
+from reconv.data.decoding import Conversion, Extremes
 from reconv.data.fingerprints import FINGERPRINT, fingerprints
 from reconv.data.limited_decoding import decode
 from reconv.data.processes import spread
@@ -20,6 +20,7 @@ from reconv.files import write_at
 RECORD = np.dtype([("sha256", "S32"), ("fingerprint", FINGERPRINT)])
 Sums = NDArray[np.bytes_]
 """(N,) SHA-256 sums, 32 bytes each."""
+Target = Conversion | Extremes
 
 _FEW_IMAGES = 400
 _LIST_AGAIN = "run `dvc repro --force fetch`"
@@ -46,7 +47,7 @@ class Outcome:
 
 class DecodeChunks(Protocol):
     def __call__(
-        self, storage: Storage, conversion: Conversion, chunks: Iterable[Chunk], num_images: int, pixels: Path
+        self, storage: Storage, to: Target, chunks: Iterable[Chunk], num_images: int, pixels: Path
     ) -> Generator[Outcome, None, None]:
         """Write the pixels of each chunk into its rows of the file `pixels`; the outcomes in the order of the chunks.
 
@@ -56,18 +57,18 @@ class DecodeChunks(Protocol):
 
 
 def decode_locally(
-    storage: Storage, conversion: Conversion, chunks: Iterable[Chunk], num_images: int, pixels: Path
+    storage: Storage, to: Target, chunks: Iterable[Chunk], num_images: int, pixels: Path
 ) -> Generator[Outcome, None, None]:
     """In a process per core; few images in this one: to start processes takes as long as to decode those."""
-    shared = storage, conversion, pixels
+    shared = storage, to, pixels
     if num_images < _FEW_IMAGES:
         return (_decode_into(shared, chunk) for chunk in chunks)
     return spread(_decode_into, shared, chunks)
 
 
-def _decode_into(shared: tuple[Storage, Conversion, Path], chunk: Chunk) -> Outcome:
-    storage, conversion, pixels = shared
-    images, outcome = decode_chunk(storage, conversion, chunk)
+def _decode_into(shared: tuple[Storage, Target, Path], chunk: Chunk) -> Outcome:
+    storage, to, pixels = shared
+    images, outcome = decode_chunk(storage, to, chunk)
     write_rows(pixels, chunk.row, images)
     return outcome
 
@@ -87,9 +88,9 @@ def _read(storage: Storage, path: str, sha256: bytes) -> bytes:
     return content
 
 
-def decode_chunk(storage: Storage, conversion: Conversion, chunk: Chunk) -> tuple[NDArray[np.uint8], Outcome]:
-    """(files, image_size, image_size, channels), black where a file cannot be decoded."""
-    images = np.zeros((len(chunk.paths), *conversion.shape), np.uint8)
+def decode_chunk(storage: Storage, to: Target, chunk: Chunk) -> tuple[NDArray[np.uint8], Outcome]:
+    """(files, *to.shape), 0 where a file cannot be decoded."""
+    images = np.zeros((len(chunk.paths), *to.shape), np.uint8)
     records = np.zeros(len(chunk.paths), RECORD)
     problems = {}
     storage.expect(chunk.paths)
@@ -97,7 +98,7 @@ def decode_chunk(storage: Storage, conversion: Conversion, chunk: Chunk) -> tupl
         sha256 = bytes(expected).ljust(32, b"\0")  # numpy cuts zeros at the end
         content = _read(storage, path, sha256)
         try:
-            images[i] = decode(content, conversion)
+            images[i] = decode(content, to)
             records["sha256"][i] = expected
         except ImageError as error:
             problems[sha256.hex()] = str(error)

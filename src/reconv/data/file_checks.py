@@ -107,9 +107,7 @@ def check_exif(image: ImageFile) -> None:
 
 
 def _most_pixels(image: ImageFile) -> int:
-    """Return the largest number of pixels: fewer where decoding takes more than 10 bytes or 20 ns per pixel."""
-    if image.format == "WEBP":  # 15 bytes: its canvas twice, the pixels and their copy
-        return min(MAX_PIXELS, 65 * 10**6)
+    """Return the largest number of pixels: fewer where it takes much memory or time per pixel."""
     if image.format in JPEG_FORMATS and image.mode == "CMYK" and "progressive" in image.info:  # 12 bytes
         return min(MAX_PIXELS, 80 * 10**6)
     if image.format == "TIFF" and sum(getattr(image, "tag_v2", {}).get(258, ())) > 32:  # 12 bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reconv.data import decoding, file_checks
+from reconv.data import decoding, file_checks, value_range
 from reconv.data.limited_decoding import read_header
 from reconv.data.processes import spread
 from reconv.data.storage import Storage
@@ -20,15 +20,15 @@ from reconv.errors import ImageError
 from reconv.files import digest_of, sha256_of_file, write_parquet
 
 _CHUNK, _FEW_FILES = 250, 2000
-_TYPES = {"sha256": "str", "height": "int64", "width": "int64", "grey": "bool", "problem": "str"}
-_Row = tuple[str, int, int, bool, str]
+_TYPES = {"sha256": "str", "height": "int64", "width": "int64", "grey": "bool", "problem": "str", "deep": "bool"}
+_Row = tuple[str, int, int, bool, str, bool]
 
 
 def inspect(storage: Storage, paths: Sequence[str], memory: Path, where: str) -> pd.DataFrame:
     """A row per path: sha256 (empty where it cannot be read), height, width, grey, and problem: why it is no image that
-    can be used, as far as its header tells; empty if it is. `memory` is a folder for what was found out about the files
-    of `where`; it may be deleted."""
-    code = [sha256_of_file(Path(str(module.__file__))) for module in (file_checks, decoding)]
+    can be used, as far as its header tells; empty if it is. Where any image has more than 8 bits, deep says which.
+    `memory` is a folder for what was found out about the files of `where`; it may be deleted."""
+    code = [sha256_of_file(Path(str(module.__file__))) for module in (file_checks, value_range, decoding)]
     remembered = memory / f"{digest_of([where, code])[:16]}.parquet"
     table = pd.DataFrame({"path": paths, "stamp": [storage.stamp(path) for path in paths]}, dtype="str")
     if remembered.exists():
@@ -40,7 +40,8 @@ def inspect(storage: Storage, paths: Sequence[str], memory: Path, where: str) ->
         new = _read(storage, table["path"][~is_known])
         table = pd.concat([table[is_known], table.loc[~is_known, ["path", "stamp"]].join(new)]).sort_index()
         write_parquet(remembered, table[(table["stamp"] != "") & (table["problem"] == "")])
-    return table[[*_TYPES]].astype(_TYPES)
+    found = table[[*_TYPES]].astype(_TYPES)
+    return found if found["deep"].any() else found.drop(columns="deep")
 
 
 def _read(storage: Storage, paths: "pd.Series[str]") -> pd.DataFrame:
@@ -70,5 +71,5 @@ def _inspect(storage: Storage, path: str) -> _Row:
         sha256 = hashlib.sha256(content).hexdigest()
         header = read_header(content)
     except ImageError as error:
-        return sha256, 0, 0, False, str(error)
-    return sha256, header.height, header.width, header.is_grey, ""
+        return sha256, 0, 0, False, str(error), False
+    return sha256, header.height, header.width, header.is_grey, "", header.is_deep

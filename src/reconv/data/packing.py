@@ -61,6 +61,7 @@ def prepare(
         counts=looked.counts,
         mean=mean,
         std=std,
+        value_range=found.value_range,
     )
     manifest.save(prepared / "manifest.json")
     return manifest, looked.report
@@ -115,7 +116,7 @@ def examine(
     splits, too_small = _splits(found, near, params, class_names)
     alike_classes = tuple(class_names[label] for label in alike)
     examined = _examined(found, near, alike_classes, splits, raw_source, too_small)
-    return Examination(raw_source, found, splits, gate.check(examined, params))
+    return Examination(raw_source, found, splits, (*gate.check(examined, params), *found.findings))
 
 
 def _near(found: Found) -> Pairs:

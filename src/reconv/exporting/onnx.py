@@ -132,7 +132,11 @@ def steps_of(answering: Answering) -> tuple[str, str]:
     colours = "grey" if channels == 1 else "red, green and blue"
     resized = _RESIZED[answering.conversion.resize]
     outside = f"decode the file, turn it upright (EXIF), make it {colours} and {height} x {width} pixels, {resized}"
-    return ", ".join(inside), f"{outside} (bilinear, as Pillow does it)"
+    black, white = answering.conversion.value_range
+    return ", ".join(inside), (
+        f"{outside} (bilinear, as Pillow does it); transparency: {answering.conversion.transparency}; of images with "
+        f"more than 8 bits {black} becomes 0 and {white} 255"
+    )
 
 
 class _Answers(nn.Module):
@@ -165,6 +169,8 @@ def _metadata(answering: Answering) -> dict[str, str]:
         "image_size": str(served.image_size),
         "channels": str(served.channels),
         "resize": served.resize,
+        "transparency": served.transparency,
+        "value_range": json.dumps(served.value_range),
         SEEN: json.dumps(answering.classifier.input_shape),
         "temperature": repr(served.temperature),
         "source": served.source,

@@ -139,7 +139,8 @@ def judge(outcome: Outcome, data: PreparedData, params: Params, registry: Regist
     with tempfile.TemporaryDirectory(prefix="reconv-register-") as scratch:
         bundle, opponent = Path(scratch) / "classifier", Path(scratch) / "opponent"
         for out, one in ((bundle, model), (opponent, _other(model))):
-            write_bundle(out, seed_dir(one, SERVED_SEED), outcome.temperature(one), data.manifest, params.data.resize)
+            trained, temperature = seed_dir(one, SERVED_SEED), outcome.temperature(one)
+            write_bundle(out, trained, temperature, data.manifest, params.data.resize, params.data.transparency)
         reference = reference_of(data, scaled_probabilities(logits_NK, outcome.temperature(model)).max(axis=1))
         save_reference(reference, bundle)
         name = identity(bundle)
@@ -184,9 +185,9 @@ def _answers_of(version: Version, registry: Registry, data: PreparedData) -> NDA
     from reconv.serving.answering import Answering
 
     answering = Answering(registry.bundle(version))
-    if answering.image_shape != data.manifest.image_shape or set(answering.class_names) != set(
-        data.manifest.class_names
-    ):
+    conversion, manifest = answering.conversion, data.manifest
+    takes_these = (conversion.shape, conversion.value_range) == (manifest.image_shape, manifest.value_range)
+    if not takes_these or set(answering.class_names) != set(manifest.class_names):
         return None
     number_of = {name: label for label, name in enumerate(data.manifest.class_names)}
     labels_K = np.array([number_of[name] for name in answering.class_names])

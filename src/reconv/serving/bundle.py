@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from reconv.artifacts import Artifact, Manifest
-from reconv.data.decoding import Conversion, Resize
+from reconv.data.decoding import Conversion, Resize, Transparency
+from reconv.data.value_range import FULL_RANGE, ValueRange
 from reconv.domains import Number, Side
 from reconv.errors import DataError
 from reconv.files import digest_of, read_json, sha256_of_file
@@ -31,15 +32,31 @@ class Served(Artifact):
     image_size: Side
     channels: Literal[1, 3]
     resize: Resize
+    transparency: Transparency = Field(default="ignore", exclude_if=lambda ground: ground == "ignore")
+    value_range: ValueRange = Field(default=FULL_RANGE, exclude_if=lambda values: values == FULL_RANGE)
     source: str
     data_digest: str
 
+    @field_validator("value_range")
+    @classmethod
+    def _is_a_range(cls, value: ValueRange) -> ValueRange:
+        if not -(2**31) <= value[0] < value[1] < 2**31:
+            raise ValueError("must be two ascending numbers of 32 bits")
+        return value
+
     @property
     def conversion(self) -> Conversion:
-        return Conversion(self.image_size, self.channels, self.resize)
+        return Conversion(self.image_size, self.channels, self.resize, self.transparency, self.value_range)
 
 
-def write_bundle(out: Path, trained: Path, temperature: float, manifest: Manifest, resize: Resize) -> Served:
+def write_bundle(
+    out: Path,
+    trained: Path,
+    temperature: float,
+    manifest: Manifest,
+    resize: Resize,
+    transparency: Transparency = "ignore",
+) -> Served:
     """The classifier in the folder `trained`, and how it is served, into the new folder `out`."""
     size, _, channels = manifest.image_shape
     served = Served(
@@ -47,6 +64,8 @@ def write_bundle(out: Path, trained: Path, temperature: float, manifest: Manifes
         image_size=size,
         channels=1 if channels == 1 else 3,
         resize=resize,
+        transparency=transparency,
+        value_range=manifest.value_range,
         source=manifest.source,
         data_digest=manifest.digest,
     )
@@ -89,12 +108,13 @@ def read_served(bundle: Path) -> Served:
 def identity(bundle: Path) -> str:
     """The same for classifiers that give the same answers to all images."""
     served = read_served(bundle)
+    later = served.model_dump(mode="json", include={"transparency", "value_range"})  # empty at their defaults
     return digest_of(
         {
             "weights": _sha256_of_weights(bundle),
             "model": read_json(bundle / MODEL),
             "temperature": served.temperature,
-            "conversion": [served.image_size, served.channels, served.resize],
+            "conversion": [served.image_size, served.channels, served.resize, *([later] if later else [])],
         }
     )
 

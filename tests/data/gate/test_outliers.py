@@ -61,6 +61,17 @@ def test_images_of_a_single_colour_are_said(data: DataParams) -> None:
 
     assert list(findings) == ["blank images"]
     assert findings["blank images"].files == ("005.png",)
+    assert findings["blank images"].text == "1 image of a single colour."
+
+
+def test_blank_images_whose_transparency_holds_a_picture_name_the_parameter(data: DataParams) -> None:
+    blank = dict.fromkeys((5, 6, 7), 0.0)
+    finding = found(examined(contrast=blank, seen_on={5: "black", 6: "white", 7: "white"}), data)["blank images"]
+
+    assert finding.severity == "warning"
+    assert finding.text == (
+        "3 images of a single colour: the transparency of 3 of them holds a picture; set data.transparency: white."
+    )
 
 
 def test_a_grey_image_among_coloured_ones_is_said(data: DataParams) -> None:

@@ -8,12 +8,13 @@ from reconv.artifacts import DataFinding, Severity, SkippedFiles
 from reconv.data.gate.classes import class_findings, without_files
 from reconv.data.gate.copies import copy_findings
 from reconv.data.gate.examined import Examined, counted, finding, remark
-from reconv.data.gate.outliers import outlier_findings
+from reconv.data.gate.outliers import blank_findings, outlier_findings
+from reconv.data.gate.values import of_values
 from reconv.errors import DataError
 from reconv.params import DataParams
 from reconv.untrusted import printable
 
-__all__ = ["Refuse", "check", "in_words", "refuse", "remark", "skipped_files", "unusable", "without_files"]
+__all__ = ["Refuse", "check", "in_words", "of_values", "refuse", "remark", "skipped_files", "unusable", "without_files"]
 _MAX_PRINTED = 5
 Refuse = Callable[[Sequence[DataFinding]], None]
 """A function that receives the findings: a run stops if one is an error, `reconv inspect` collects them."""
@@ -24,6 +25,7 @@ def check(examined: Examined, params: DataParams) -> tuple[DataFinding, ...]:
     findings = [*unusable(examined.files, params)]
     findings += [skipped_files(examined.skipped)] if examined.skipped else []
     if len(examined.images):
+        findings += blank_findings(examined)
         findings += [*copy_findings(examined, params.allow_leakage), *class_findings(examined)]
         findings += outlier_findings(examined, params.image_size)
     return tuple(findings)

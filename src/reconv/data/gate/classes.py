@@ -51,8 +51,16 @@ def _too_small(examined: Examined) -> Iterator[DataFinding]:
             f"{counted(len(counts), 'class', 'classes')} too small to be split by {key}, each must have at least 2 "
             "images (or groups of images that stay together): add images or remove the class."
         )
-        about = [f"class {quoted(name)} has {count} left" for name, count in counts.items()]
+        about = [f"class {quoted(name)} has {count} left{_why(examined, name)}" for name, count in counts.items()]
         yield remark(f"too small for {key}", "error", text, about)
+
+
+def _why(examined: Examined, name: str) -> str:
+    """Say it of a class of several images that are all the same: copies stay in one split."""
+    images = examined.images[examined.images["class"] == name]
+    if len(images) < 2 or images["content"].nunique() > 1:
+        return ""
+    return f": its {len(images):,} images have the same pixels"
 
 
 def _uneven(train: "pd.Series[int]") -> Iterator[DataFinding]:

@@ -20,7 +20,8 @@ class Examined:
     images: pd.DataFrame
     """A row per image that can be used: path, class (its name), split, index (its position in the split), content (a
     number, the same for the same pixels), group (a number, -1 for none), height and width of the file, is_grey,
-    brightness, contrast and colourfulness of the pixels (0 to 255)."""
+    brightness, contrast and colourfulness of the pixels (0 to 255), seen_on (the ground, white or black, on which the
+    transparency of a blank image holds a picture; else empty)."""
     near: Pairs
     """Positions in `images` of such that look alike, as copies do, and have not the same pixels."""
     alike_classes: tuple[str, ...]

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from reconv.artifacts import DataFinding
+from reconv.artifacts import DataFinding, Severity
 from reconv.data.gate.examined import Examined, counted, finding, remark
 
+BLANK = 1.0
+"""An image of less contrast has one colour."""
 _FAR = 6.0  # times the median distance from the median; a normal distribution has 1 of 19,000 beyond
 _RARE = 0.05  # of all images; what is more frequent is a kind of its own, not an outlier
 _COLOURS = ("brightness", "contrast", "colourfulness")
@@ -15,11 +17,24 @@ _LEAST_FAR = {"size": 1.0, "shape": 0.5, "brightness": 40.0, "contrast": 30.0, "
 """Nearer is ordinary, however alike the rest is: half or twice as large, 1.4 times as wide, of values up to 255."""
 
 
+def blank_findings(examined: Examined) -> Iterator[DataFinding]:
+    """Yield the images of one colour: an error where a class of them cannot be split."""
+    blank = examined.images[examined.images["contrast"] < BLANK]
+    if blank.empty:
+        return
+    text = f"{counted(len(blank))} of a single colour"
+    seen_on = blank["seen_on"][blank["seen_on"] != ""]
+    if len(seen_on):
+        ground = seen_on.value_counts().index[0]
+        text += f": the transparency of {len(seen_on):,} of them holds a picture; set data.transparency: {ground}"
+    too_small = {name for classes in examined.too_small.values() for name in classes}
+    severity: Severity = "error" if too_small & set(blank["class"]) else "warning"
+    yield finding("blank images", severity, f"{text}.", blank)
+
+
 def outlier_findings(examined: Examined, image_size: int) -> Iterator[DataFinding]:
     images = examined.images
-    blank = images[images["contrast"] < 1]
-    if len(blank):
-        yield finding("blank images", "warning", f"{counted(len(blank))} of a single colour.", blank)
+    blank = images[images["contrast"] < BLANK]
     if not examined.is_published:
         yield from _small(images, image_size)
         height, width = (pd.Series(np.log2(images[side].to_numpy()), images.index) for side in ("height", "width"))
