@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from reconv.artifacts import Budget, Conditions, Manifest, Study
+from reconv.artifacts import Budget, Conditions, DataReport, Manifest, Study
 from reconv.evaluation.compare import compare
 from reconv.files import write_json, write_text
 from reconv.places import BASELINE, CNN, COMPARE, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
@@ -19,8 +19,9 @@ if __name__ == "__main__":
         budgets = {model: Budget.load(search_dir(model) / "budget.json") for model in models}
         conditions = {model: Conditions.load(train_dir(model) / "conditions.json") for model in models}
         class_names = Manifest.load(PREPARED / "manifest.json").class_names
+        trained_on = DataReport.load(PREPARED / "data_report.json").images_per_class["train"]
         study = Study.load(STUDY / "study.json")
-        verdict = compare(predictions, budgets, conditions, study, class_names, this.params.compare)
+        verdict = compare(predictions, budgets, conditions, study, class_names, trained_on, this.params.compare)
 
         verdict.save(COMPARE / "verdict.json")
         write_json(COMPARE / "metrics.json", verdict.as_metrics())

@@ -4,7 +4,8 @@ from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.places import REGISTERED, train_dir
 from reconv.registry.opening import open_registry
-from reconv.registry.register import outcome_here, register
+from reconv.registry.outcome import outcome_here
+from reconv.registry.register import register
 from reconv.report.summary import summary
 from reconv.stage import stage
 from reconv.tracking.opening import end_pipeline_run

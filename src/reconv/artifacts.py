@@ -260,6 +260,20 @@ class Condition(Artifact):
     """What one of them was given and the other was not: the verdict is about the network and this together."""
 
 
+class Guessing(Artifact):
+    """What the best answer is worth that takes no image: always the largest class of the training images."""
+
+    class_name: str
+    accuracy: float
+    """The share of that class among the test images."""
+    over: dict[str, Interval]
+    """Model -> interval of its accuracy minus this one."""
+    no_better: tuple[str, ...]
+    """Models that are not proven better than guessing, or give nearly all images the same answer."""
+    text: str
+    """What to say of these models; empty if there are none."""
+
+
 class Verdict(Artifact):
     """results/compare/verdict.json."""
 
@@ -288,10 +302,18 @@ class Verdict(Artifact):
     text: str
     why: str
     """What the study says of it in one sentence; empty where it is not enabled."""
+    guessing: Guessing | None = None
+    """None in the file of an earlier version."""
+
+    @property
+    def candidate(self) -> str:
+        """The model to register: the winner, or the more accurate one where nobody wins."""
+        return self.winner or max(self.accuracy, key=self.accuracy.__getitem__)
 
     def as_metrics(self) -> dict[str, float]:
         """The numbers that `dvc metrics` and MLflow show."""
         return {
+            **({"guessing": self.guessing.accuracy} if self.guessing else {}),
             "difference": self.difference,
             "difference_low": self.difference_interval.low,
             "difference_high": self.difference_interval.high,
@@ -427,6 +449,27 @@ class Decision(Artifact):
     reason: str
 
 
+class Comparison(Artifact):
+    """An entry of the ledger of comparisons."""
+
+    candidate: str
+    """Identity of the classifier that was compared."""
+    champion: int | None
+    """The version that it was compared with; None where there was no champion that takes these images."""
+    champion_candidate: str
+    """Identity of that version; empty where it is not known or there was none."""
+    number: int
+    """Of the comparisons on the test images, from 1."""
+    test_set: str
+    """Digest of the test images."""
+
+
+class RegistryState(Artifact):
+    """results/registry.json: how often MLflow's registry had lost what was registered. A loss makes `register` run."""
+
+    times_lost: int
+
+
 class Registration(Artifact):
     """results/register.json: what became of the winner."""
 
@@ -441,3 +484,7 @@ class Registration(Artifact):
     """None where there was no champion that takes these images."""
     replaced: int | None
     """Version of the champion before, if it is another one."""
+    comparison: Comparison | None = None
+    """The one that decided; None in the file of an earlier version, or if a person had decided before."""
+    times_lost: int = 0
+    """As results/registry.json said."""

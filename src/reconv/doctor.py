@@ -169,11 +169,16 @@ def _source(params: Params) -> Check:
 
 def _tracking(params: Params) -> Check:
     from reconv.tracking.local_store import file_of
+    from reconv.tracking.opening import check_experiment
     from reconv.tracking.server import check_tracking, tracking_uri
+
+    def look() -> None:
+        check_tracking(params.resources)
+        check_experiment(params)
 
     uri = tracking_uri(params.resources)
     is_known = file_of(uri) is not None or uri.startswith(("http://", "https://"))
-    return _tried("MLflow", masked(uri), lambda: check_tracking(params.resources), is_known)
+    return _tried("MLflow", masked(uri), look, is_known)
 
 
 def _cluster(params: Params) -> Check:
@@ -238,15 +243,22 @@ def _precision(has_native_bf16: bool | None) -> str:
 
 def _champion() -> Check:
     from reconv.registry.glance import glance_at_champion
+    from reconv.registry.lost import what_is_lost
+    from reconv.registry.version import TEST_ACCURACY
 
     try:
-        found = glance_at_champion(load_params())
+        params = load_params()
+        found, lost = glance_at_champion(params), what_is_lost(params.resources)
     except ReconvError as error:
         return Check("champion", "warning", str(error).splitlines()[0])
-    if found.number is None:
+    if lost:
+        return Check("champion", "warning", lost, "`reconv run` registers it again, from what is in this folder.")
+    champion = found.champion
+    if champion is None:
         return Check("champion", "fine", f"none of {found.name} yet")
-    measured = f", {float(found.accuracy):.2%} on its test images" if found.accuracy else ""
-    return Check("champion", "fine", f"{found.name} version {found.number}{measured}")
+    accuracy = champion.tags.get(TEST_ACCURACY)
+    measured = f", {float(accuracy):.2%} on its test images" if accuracy else ""
+    return Check("champion", "fine", f"{found.name} version {champion.number}{measured}")
 
 
 def _problem(name: str, error: ReconvError, state: State = "problem") -> Check:

@@ -9,6 +9,7 @@ STUDY = RESULTS / "study"
 EXPLAIN = RESULTS / "explain"
 COMPARE = RESULTS / "compare"
 REGISTERED = RESULTS / "register.json"
+REGISTRY_STATE = RESULTS / "registry.json"
 STATE = Path(".reconv")  # what an interrupted stage needs to go on; not an output
 DOWNLOADS = STATE / "downloads"
 RECORDS = STATE / "records"  # on their way to MLflow

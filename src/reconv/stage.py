@@ -25,6 +25,7 @@ from reconv.resuming import code_digest, resumable_dir
 from reconv.running import end_with_dvc, run_alone
 from reconv.tracking.opening import open_stage_run
 from reconv.tracking.record import StageRun
+from reconv.tracking.remedies import refused_by_store
 from reconv.tracking.server import check_tracking
 from reconv.training.cluster import Session
 from reconv.training.head import watch_head
@@ -125,7 +126,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             console.say("interrupted. Run the same command to go on; nothing that was finished is lost.")
             _leave(INTERRUPTED)
         except Exception as error:
-            if not (refused := refusal(error)):
+            if not (refused := refusal(error) or refused_by_store(error)):
                 _report_our_mistake(console, log)
             console.say(f"stopped: {refused}")
             _leave(1)

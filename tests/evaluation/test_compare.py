@@ -62,6 +62,7 @@ def verdict_of(make_budget: Callable[..., Budget], make_conditions: Callable[...
             },
             "study": study_of({}),
             "class_names": ("a", "b"),
+            "images_per_class": {"a": 60, "b": 50},
             "params": PARAMS,
         }
         return compare(**{**arguments, **changes})
@@ -218,6 +219,26 @@ def test_a_model_with_one_answer_is_named(verdict_of: VerdictOf) -> None:
 
     assert verdict.winner == "cnn"
     assert verdict.notes[0] == "feedforward, seed 0, gives every image the same class: it has learned nothing."
+
+
+def test_a_winner_over_a_guesser_stays_the_winner_and_the_guesser_is_named(verdict_of: VerdictOf) -> None:
+    verdict = verdict_of(0.9, predictions(0.5).assign(logit_1=-1.0))
+
+    assert verdict.guessing is not None
+    assert (verdict.guessing.class_name, verdict.guessing.accuracy) == ("a", 0.5)
+    assert verdict.guessing.no_better == ("feedforward",)
+    assert verdict.text.startswith("The CNN is worth it here: ")
+    assert "The feed-forward network is no better than guessing: always answering “a” is right on 50.0%" in verdict.text
+
+
+def test_a_winner_that_only_guesses_is_not_called_worth_it(verdict_of: VerdictOf) -> None:
+    """It is ahead, and the other one does worse than guessing."""
+    verdict = verdict_of(predictions(0.5).assign(logit_1=-1.0), 0.2)
+
+    assert verdict.winner == "cnn"
+    assert verdict.text.startswith("Neither network is better than guessing: ")
+    assert "worth it" not in verdict.text
+    assert "The CNN's difference to the feed-forward network is +30.0 points" in verdict.text
 
 
 def test_identical_predictions_cannot_tell(verdict_of: VerdictOf) -> None:

@@ -145,23 +145,26 @@ def test_the_registered_model_classifies_raw_images(finished):
     assert accuracy == metrics["accuracy"]["seeds"][registered["seed"]]
 
 
+def stages_that_ran(output: str) -> list[str]:
+    """All but the check of the registry, which runs each time."""
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    return [stage for stage in ran if stage != "registry"]
+
+
 def test_nothing_to_do_repeats_nothing(finished):
     began = time.monotonic()
-    output = repro(finished)
-    assert "Running stage" not in output
+    assert stages_that_ran(repro(finished)) == []
     assert time.monotonic() - began < 60  # no figure, only that no stage ran
 
 
 def test_where_it_runs_invalidates_nothing(finished):
     change_params(finished, {"resources.cpus_per_trial": 2, "resources.gpus_per_trial": 0})
-    assert "Running stage" not in repro(finished)
+    assert stages_that_ran(repro(finished)) == []
 
 
 def test_a_value_of_compare_repeats_compare_and_what_follows(finished):
     change_params(finished, {"compare.confidence": 0.9})
-    output = repro(finished)
-    ran = [line for line in output.splitlines() if line.startswith("Running stage")]
-    assert ran == ["Running stage 'compare':", "Running stage 'register':"]
+    assert stages_that_ran(repro(finished)) == ["compare", "register"]
 
 
 def test_the_study_explains_and_may_be_left_out(finished):
@@ -171,9 +174,6 @@ def test_the_study_explains_and_may_be_left_out(finished):
     assert "Why?" in page.read_text()
 
     change_params(finished, {"study.enabled": False})
-    output = repro(finished)
-
-    ran = [line for line in output.splitlines() if line.startswith("Running stage")]
-    assert ran[:2] == ["Running stage 'study':", "Running stage 'compare':"]
+    assert stages_that_ran(repro(finished))[:2] == ["study", "compare"]
     assert json.loads(study.read_text())["findings"] == []
     assert "Why?" not in page.read_text()

@@ -13,7 +13,7 @@ from reconv.files import write_bytes, write_json
 from reconv.params import Params
 from reconv.places import seed_dir
 from reconv.registry.opening import open_registry
-from reconv.registry.register import Origin, Outcome
+from reconv.registry.outcome import Origin, Outcome
 from reconv.registry.registry import Registry
 from reconv.training.fit import fit
 from reconv.training.job import TrainingJob

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from reconv.artifacts import Guessing
 from reconv.registry.gate import Look, contest, decide, fresh_test_note
 
 
@@ -71,6 +72,31 @@ def test_without_a_champion_the_network_that_is_served_has_to_be_the_better_one_
     decision = decide(make_verdict("cnn", p_value=1e-9), look(), None, over_other=0.02)
     assert decision.alias == "challenger"
     assert "cnn is not proven better than feedforward (p 0.04, asked 0.025" in decision.reason
+
+
+def guess(*no_better):
+    return Guessing(class_name="left", accuracy=0.6, over={}, no_better=no_better, text="")
+
+
+@pytest.mark.parametrize("winner", ["cnn", None])
+def test_without_a_champion_a_network_that_only_guesses_is_not_promoted(make_verdict, winner):
+    decision = decide(make_verdict(winner, p_value=1e-9, guessing=guess("cnn", "feedforward")), look(), None)
+
+    assert (decision.alias, decision.reason) == ("challenger", "cnn is not proven better than guessing, 60.0%")
+
+
+def test_a_guesser_that_lost_does_not_hold_the_winner_back(make_verdict):
+    verdict = make_verdict("cnn", p_value=1e-9, guessing=guess("feedforward"))
+
+    assert decide(verdict, look(), None).alias == "champion"
+
+
+def test_the_network_that_is_served_has_to_beat_guessing_itself(make_verdict):
+    verdict = make_verdict("cnn", p_value=1e-9, guessing=guess())
+
+    assert decide(verdict, look(), None, over_guessing=0.02).alias == "champion"
+    decision = decide(verdict, look(), None, over_guessing=0.03)
+    assert decision.reason.startswith("cnn is not proven better than guessing (p 0.03, asked 0.025 in comparison 1")
 
 
 def test_without_champion_and_winner_nobody_is_promoted(make_verdict):

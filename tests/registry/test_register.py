@@ -7,11 +7,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from reconv.artifacts import Registration
-from reconv.registry import register as module
 from reconv.registry.checksums import FILES_SHA256
+from reconv.registry.judging import judge
 from reconv.registry.ledger import comparisons
-from reconv.registry.reference import load_reference
-from reconv.registry.register import judge, register
+from reconv.registry.reference import content_hashes, load_reference
+from reconv.registry.register import register
 from reconv.tracking.opening import open_stage_run
 from reconv.tracking.server import tracking_uri
 
@@ -123,7 +123,7 @@ def test_images_that_the_champion_was_trained_on_do_not_count(
     contested = registered(make_outcome(other, epochs=6, seed=1), other).contest
 
     trained_on = load_reference(registry.bundle(registry.version("1"))).development
-    unseen = ~np.isin(module.content_hashes(other.test.images), trained_on)
+    unseen = ~np.isin(content_hashes(other.test.images), trained_on)
     assert 0 < unseen.sum() < len(other.test)
     assert contested.num_images == unseen.sum()
 

@@ -64,7 +64,7 @@ def test_the_page_has_no_value_that_is_none(
     conditions = {model: make_conditions(seeds=tuple(sorted(set(t["seed"])))) for model, t in tables.items()}
     budgets = {model: make_budget() for model in tables}
 
-    verdict = compare(tables, budgets, conditions, contents.study, CLASSES, PARAMS)
+    verdict = compare(tables, budgets, conditions, contents.study, CLASSES, dict.fromkeys(CLASSES, 9), PARAMS)
     page = render(
         dataclasses.replace(
             contents,

@@ -41,6 +41,7 @@ def test_the_end_of_a_run_in_one_table(
     assert lines[1:] == [
         "cnn feedforward",
         "accuracy 91.2% ± 1.0 85.6% ± 1.5 difference +5.6 points, 95% interval [+4.0, +7.0]",
+        "guessing 40.0% 40.0% always answering “plain”",
         "parameters 123,456 654,321",
         f"training 42 s 42 s per seed, {shown}",
         f"verdict {verdict.text}",

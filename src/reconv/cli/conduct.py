@@ -48,12 +48,13 @@ def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
         except BrokenPipeError:  # `reconv models | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(FAILED)
-        except OSError as error:
+        except Exception as error:
             from reconv.files import refusal
+            from reconv.tracking.remedies import refused_by_store
 
-            if not (refused := refusal(error)):
+            if not (refused := refusal(error) or refused_by_store(error)):
                 raise
-            click.echo(f"reconv: {refused}", err=True)
+            echo(f"reconv: {refused}".replace("\n", "\n        "), err=True)
             sys.exit(FAILED)
 
     return guarded

@@ -1,12 +1,15 @@
 """Predictions and costs of both models -> the verdict. Called by the stage `compare`; needs no torch."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.artifacts import Budget, ClassDifference, Conditions, Interval, Study, Verdict
+from reconv.artifacts import Budget, ClassDifference, Conditions, Guessing, Interval, Study, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.audit import audit
+from reconv.evaluation.guessing import guessing
 from reconv.evaluation.statistics import (
     compare_classes,
     error_of_accuracy,
@@ -28,16 +31,19 @@ def compare(
     conditions: dict[str, Conditions],
     study: Study,
     class_names: tuple[str, ...],
+    images_per_class: Mapping[str, int],
     params: CompareParams,
 ) -> Verdict:
-    """Each of the first three holds an entry for `cnn` and one for `feedforward`.
+    """Each of the first three holds an entry for `cnn` and one for `feedforward`; `images_per_class` counts the
+    training images by class name.
 
     Raises:
         ComparisonError: the models were not given the same, or predictions are of different test images, or of other
             seeds than were trained.
     """
     lines = audit(budgets, conditions, params.budget_tolerance)
-    correct, labels_N = _who_is_right(predictions, conditions)
+    answers, labels_N = _answers_of(predictions, conditions)
+    correct = {model: answers_SN == labels_N for model, answers_SN in answers.items()}
     bootstrap = paired_bootstrap(correct[CNN], correct[BASELINE], params.num_resamples, params.seed)
     accuracy = {model: float(correct[model].mean()) for model in (CNN, BASELINE)}
     difference = accuracy[CNN] - accuracy[BASELINE]
@@ -46,6 +52,8 @@ def compare(
     detectable = min(1.0, error.detectable(params.confidence, _POWER))
     classes = compare_classes(correct[CNN], correct[BASELINE], labels_N, class_names, params.confidence)
     winner = CNN if of_difference.low > 0 else BASELINE if of_difference.high < 0 else None
+    largest = max(class_names, key=lambda name: images_per_class.get(name, 0))
+    guess = guessing(answers, labels_N, class_names.index(largest), largest, params)
     return Verdict(
         accuracy=accuracy,
         accuracy_interval={
@@ -66,16 +74,24 @@ def compare(
         notes=(*_about_the_cnn(conditions[CNN]), *_notes(predictions, conditions, labels_N, class_names)),
         winner=winner,
         text=_in_words(
-            _name_of_cnn(conditions[CNN]), winner, difference, of_difference, params.confidence, detectable, classes
+            _about_difference(
+                _name_of_cnn(conditions[CNN]), winner, difference, of_difference, params.confidence, detectable, classes
+            ),
+            winner,
+            difference,
+            of_difference,
+            params.confidence,
+            guess,
         ),
         why=_why(study),
+        guessing=guess,
     )
 
 
-def _who_is_right(
+def _answers_of(
     predictions: dict[str, pd.DataFrame], conditions: dict[str, Conditions]
-) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.int64]]:
-    """Model -> correct (S, N); the labels (N,)."""
+) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
+    """Return model -> answers (S, N), and the labels (N,)."""
     tables = {
         model: [table.sort_values("image") for _, table in predictions[model].groupby("seed", sort=True)]
         for model in (CNN, BASELINE)
@@ -97,9 +113,7 @@ def _who_is_right(
             raise ComparisonError(
                 "the predictions of the two models are of different test images: run `dvc repro --force evaluate`."
             )
-    return {
-        model: np.stack([_answers(t) == labels_N for t in of_seeds]) for model, of_seeds in tables.items()
-    }, labels_N
+    return {model: np.stack([_answers(table) for table in of_seeds]) for model, of_seeds in tables.items()}, labels_N
 
 
 def _answers(predictions: pd.DataFrame) -> NDArray[np.int64]:
@@ -150,6 +164,20 @@ def _notes(
 
 
 def _in_words(
+    text: str, winner: str | None, difference: float, within: Interval, confidence: float, guess: Guessing
+) -> str:
+    """Return what guessing leaves of the verdict's `text`."""
+    if winner in guess.no_better or len(guess.no_better) == 2:  # worth nothing, whoever is ahead
+        size = f"{difference * 100:+.1f} points, {confidence:.0%} interval {_bracketed(within)}"
+        return f"{guess.text} The CNN's difference to the feed-forward network is {size}."
+    return f"{text} {guess.text}".rstrip()
+
+
+def _bracketed(within: Interval) -> str:
+    return f"[{within.low * 100:+.1f}, {within.high * 100:+.1f}]"
+
+
+def _about_difference(
     cnn: str,
     winner: str | None,
     difference: float,
@@ -158,10 +186,7 @@ def _in_words(
     detectable: float,
     classes: tuple[ClassDifference, ...],
 ) -> str:
-    size = (
-        f"{difference * 100:+.1f} points of accuracy, {confidence:.0%} interval "
-        f"[{within.low * 100:+.1f}, {within.high * 100:+.1f}]"
-    )
+    size = f"{difference * 100:+.1f} points of accuracy, {confidence:.0%} interval {_bracketed(within)}"
     found = [one for one in classes if one.adjusted_p_value < 1 - confidence]
     better = sum(one.difference > 0 for one in found)
     by_class = f"better on {better} of {len(classes)} classes, worse on {len(found) - better or 'none'}"

@@ -9,12 +9,13 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from reconv.errors import DataError, RegistryError
-from reconv.files import sha256_of_file
+from reconv.errors import DataError, RegistryError, UnavailableError
+from reconv.files import refusal, sha256_of_file
 from reconv.places import STATE
 from reconv.registry.checksums import CHECKSUMS, FILES_SHA256, Checksums, check_files, checksums_of
 from reconv.registry.version import WEIGHTS_SHA256, Version
 from reconv.serving.bundle import WEIGHTS
+from reconv.tracking.remedies import explained
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -89,6 +90,8 @@ class Fetcher:
         try:
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into)))
         except (MlflowException, OSError) as error:
+            if known := refusal(error) or explained(mlflow.get_tracking_uri(), error):
+                raise UnavailableError(known) from None  # the artifacts may well be there
             raise RegistryError(
                 f"the {what} of {self._name} version {version.number} cannot be fetched "
                 f"({next(iter(str(error).splitlines()), type(error).__name__)}): if MLflow's artifacts are gone "

@@ -85,41 +85,53 @@ def _detectable(level: float, differing: int, num_images: int) -> float:
     return min(1.0, float(norm.isf(level) + norm.ppf(_POWER)) * math.sqrt(share / num_images))
 
 
-def decide(verdict: Verdict, look: Look, against: Contest | None, over_other: float = 0.0) -> Decision:
+def decide(
+    verdict: Verdict, look: Look, against: Contest | None, over_other: float = 0.0, over_guessing: float = 0.0
+) -> Decision:
     """With a champion on the same test images the candidate has to beat it (`against`). Without one the verdict has to
-    tell its model from the other, and it has to beat the network of the other that would be served itself
-    (`over_other`, a one-sided p value), both at the level that this look at the test images may spend.
+    tell its model from the other and from guessing, and the network that would be served has to beat the other one and
+    guessing itself (`over_other`, `over_guessing`, one-sided p values), all at the level that this look at the test
+    images may spend.
 
     The verdict alone would not do at levels far below 5 %: with three seeds it claims 1.4 % at 0.8 % and 0.3 % at 0.1 %
     (benchmarks/gate.py).
     """
     if against is None:
-        return _first(verdict, look, max(verdict.p_value, min(1.0, 2 * over_other)))
+        return _first(verdict, look, max(verdict.p_value, min(1.0, 2 * over_other)), over_guessing)
     candidate, champion = (f"{one:.2%}" for one in (against.accuracy, against.champion_accuracy))
     both = f"{candidate} on {against.num_images:,} test images, the champion has {champion}"
-    apart = (
-        f"right alone on {against.only_candidate:,}, wrong alone on {against.only_champion:,}; "
-        f"p {_p(against.p_value)}, asked {_p(against.level)} in comparison {against.number} on these images"
-    )
     if against.p_value <= against.level:
-        return Decision(alias="champion", reason=f"{both}: {apart}")
+        return Decision(alias="champion", reason=f"{both}: {evidence(against)}")
     return Decision(
         alias="challenger",
-        reason=f"{both}: no evidence that it is better ({apart}). A true difference of "
+        reason=f"{both}: no evidence that it is better ({evidence(against)}). A true difference of "
         f"{against.detectable_difference * 100:.1f} points would probably have shown",
     )
 
 
-def _first(verdict: Verdict, look: Look, p_value: float) -> Decision:
-    asked = f"p {_p(p_value)}, asked {_p(look.level)} in comparison {look.number} on these test images"
-    if verdict.winner is None:
-        return Decision(
-            alias="challenger", reason="the interval of the difference contains 0: neither model is proven better"
-        )
-    other = BASELINE if verdict.winner == CNN else CNN
-    if p_value > look.level:
-        return Decision(alias="challenger", reason=f"{verdict.winner} is not proven better than {other} ({asked})")
-    return Decision(alias="champion", reason=f"{verdict.winner} beats {other} ({asked}); there was no champion")
+def evidence(against: Contest) -> str:
+    return (
+        f"right alone on {against.only_candidate:,}, wrong alone on {against.only_champion:,}; "
+        f"p {_p(against.p_value)}, asked {_p(against.level)} in comparison {against.number} on these images"
+    )
+
+
+def _first(verdict: Verdict, look: Look, p_value: float, over_guessing: float) -> Decision:
+    level = f"asked {_p(look.level)} in comparison {look.number} on these test images"
+    winner, guessing = verdict.winner, verdict.guessing
+    if guessing and verdict.candidate in guessing.no_better:
+        reason = f"{verdict.candidate} is not proven better than guessing, {guessing.accuracy:.1%}"
+    elif winner is None:
+        reason = "the interval of the difference contains 0: neither model is proven better"
+    elif p_value > look.level:
+        reason = f"{winner} is not proven better than {BASELINE if winner == CNN else CNN} (p {_p(p_value)}, {level})"
+    elif over_guessing > look.level:
+        reason = f"{winner} is not proven better than guessing (p {_p(over_guessing)}, {level})"
+    else:
+        other = BASELINE if winner == CNN else CNN
+        reason = f"{winner} beats {other} (p {_p(p_value)}, {level}); there was no champion"
+        return Decision(alias="champion", reason=reason)
+    return Decision(alias="challenger", reason=reason)
 
 
 def fresh_test_note(against: Contest) -> str:

@@ -8,37 +8,84 @@ from typing import Any
 
 import numpy as np
 
+from reconv.artifacts import Comparison, Contest
 from reconv.errors import ReconvError
 from reconv.registry.reference import Reference, load_reference
 from reconv.registry.registry import Registry, utc_now
-from reconv.registry.version import TEST_SET
+from reconv.registry.version import CANDIDATE, TEST_SET, Version
 
 _COMPARISON = "reconv.comparison."
 
 
-def look_number(registry: Registry, candidate: str, champion: int | None, reference: Reference) -> int:
-    """Which comparison on these test images this one is, from 1: one more than those before that shared any of them.
+def comparison_of(registry: Registry, candidate: str, champion: Version | None, reference: Reference) -> Comparison:
+    """Return which comparison on these test images this one is, from 1: one more than those before that shared any.
 
     It is in the ledger when this returns, before anybody has seen how it ends.
     """
     ledger = registry.notes(_COMPARISON)
-    key = f"{candidate[:16]}.{champion or 'none'}"
-    if key in ledger:
-        return int(ledger[key]["number"])
-    shared: dict[str, bool] = {}
-    for entry in ledger.values():
-        digest = entry["test_set"]
-        if digest not in shared:
-            shared[digest] = _shares_images(registry, digest, reference)
-    number = 1 + sum(shared[entry["test_set"]] for entry in ledger.values())
-    entry = {"number": number, "test_set": reference.test_digest, "at": utc_now()}
-    registry.note(f"{_COMPARISON}{key}", entry)
-    return number
+    known = ledger.get(_key(candidate, champion.number if champion else None))
+    made = Comparison(
+        candidate=candidate,
+        champion=champion.number if champion else None,
+        champion_candidate=champion.tags.get(CANDIDATE, "") if champion else "",
+        number=int(known["number"]) if known else _next_number(registry, ledger, reference),
+        test_set=reference.test_digest,
+    )
+    if known is None:
+        _enter(registry, _key(candidate, made.champion), made)
+    return made
+
+
+def find_comparison(registry: Registry, candidate: str, against: Contest | None) -> Comparison | None:
+    """Return the comparison of a registered candidate in which it won or lost `against` the champion of that time."""
+    champion = int(against.champion) if against else None
+    known = registry.notes(_COMPARISON).get(_key(candidate, champion))
+    if known is None:
+        return None
+    identities = {one.number: one.tags.get(CANDIDATE, "") for one in registry.versions()}
+    return Comparison(
+        candidate=candidate,
+        champion=champion,
+        champion_candidate=identities.get(champion, "") if champion else "",
+        number=int(known["number"]),
+        test_set=known["test_set"],
+    )
+
+
+def restore_comparison(registry: Registry, made: Comparison) -> None:
+    """Enter a comparison that results/register.json remembers and the ledger does not: it stands for those before it
+    on the same test images, which were lost with it."""
+    ledger, key = registry.notes(_COMPARISON), _key(made.candidate, made.champion)
+    known = ledger.get(key, {})
+    if (known.get("number"), known.get("test_set")) == (made.number, made.test_set):
+        return
+    identities = {one.number: one.tags.get(CANDIDATE) for one in registry.versions()}
+    if made.champion is not None and identities.get(made.champion) != made.champion_candidate:
+        key = f"{made.candidate[:16]}.lost-{made.champion}"  # this registry's version of that number is another one
+    if key not in ledger:
+        _enter(registry, key, made, stands_for=made.number)
 
 
 def comparisons(registry: Registry) -> dict[str, dict[str, Any]]:
     """CANDIDATE.CHAMPION -> number, test_set, at."""
     return registry.notes(_COMPARISON)
+
+
+def _key(candidate: str, champion: int | None) -> str:
+    return f"{candidate[:16]}.{champion or 'none'}"
+
+
+def _enter(registry: Registry, key: str, made: Comparison, **more: int) -> None:
+    registry.note(f"{_COMPARISON}{key}", {"number": made.number, "test_set": made.test_set, "at": utc_now(), **more})
+
+
+def _next_number(registry: Registry, ledger: dict[str, dict[str, Any]], reference: Reference) -> int:
+    shared: dict[str, bool] = {}
+    for entry in ledger.values():
+        digest = entry["test_set"]
+        if digest not in shared:
+            shared[digest] = _shares_images(registry, digest, reference)
+    return 1 + sum(int(entry.get("stands_for", 1)) for entry in ledger.values() if shared[entry["test_set"]])
 
 
 def _shares_images(registry: Registry, digest: str, reference: Reference) -> bool:

@@ -1,46 +1,32 @@
 """The verdict's winner -> a version of the registered model, `champion` only if it earned it. Called by the stage
-`register`; `judge` alone says what would become of it.
-
-N test images.
+`register`.
 """
 
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from reconv.artifacts import Contest, Decision, Metrics, Registration, Verdict
+from reconv.artifacts import Registration
 from reconv.data.arrays import PreparedData
-from reconv.data.shards import AnyImages
-from reconv.files import read_json, sha256_of_file
+from reconv.files import sha256_of_file
 from reconv.model_json import read_model_json
 from reconv.params import Params
-from reconv.places import BASELINE, CNN, COMPARE, evaluate_dir, run_file, search_dir, seed_dir
 from reconv.registry.checksums import CHECKSUMS, FILES_SHA256, Checksums, check_files, checksums_of
 from reconv.registry.fetching import BUNDLE_ARTIFACT, MODEL_ARTIFACT, OPPONENT_ARTIFACT
-from reconv.registry.gate import Look, contest, decide, fresh_test_note, mcnemar_p_value
-from reconv.registry.ledger import look_number
-from reconv.registry.reference import Reference, content_hashes, load_reference, reference_of, save_reference
-from reconv.registry.registry import Registry, taken_back
-from reconv.registry.version import CANDIDATE, TEST_SET, WEIGHTS_SHA256, Version
-from reconv.serving.bundle import WEIGHTS, identity, read_served, write_bundle
-from reconv.serving.logits import Logits, scaled_probabilities
+from reconv.registry.gate import fresh_test_note
+from reconv.registry.judging import Judged, judge
+from reconv.registry.outcome import SERVED_SEED, Outcome
+from reconv.registry.registry import Registry
+from reconv.registry.version import CANDIDATE, CONTEST, TEST_ACCURACY, TEST_SET, WEIGHTS_SHA256, Version
+from reconv.serving.bundle import WEIGHTS, read_served
 from reconv.tracking.lineage import dvc_hashes
 from reconv.tracking.opening import git_commit
 from reconv.tracking.outcomes import test_metrics
 from reconv.tracking.record import StageRun
-from reconv.yaml_files import read_yaml
 
 _PACKAGE = Path(__file__).parents[1]
-SERVED_SEED = 0
-"""Chosen before any test image was seen: the best seed on the test set would look better than it is."""
 _REQUIREMENTS = (
     "mlflow",
     "numpy",
@@ -51,157 +37,6 @@ _REQUIREMENTS = (
     "safetensors",
     "torch",
 )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """MLflow's runs that a model comes from."""
-
-    search_run: str
-    trial: int
-    """Of the search: the one whose values it has."""
-    training_run: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the stages before have found."""
-
-    verdict: Verdict
-    metrics: dict[str, Metrics]
-    predictions: dict[str, pd.DataFrame]
-    """As `evaluate` writes them."""
-    origins: dict[str, Origin]
-
-    @property
-    def candidate(self) -> str:
-        """The model that is registered: the winner, or the more accurate one where nobody wins."""
-        return self.verdict.winner or max(self.verdict.accuracy, key=self.verdict.accuracy.__getitem__)
-
-    def temperature(self, model: str) -> float:
-        """Of the served seed."""
-        return self.metrics[model].temperature.seeds[SERVED_SEED]
-
-    def logits(self, model: str) -> Logits:
-        """(N, K) of the served seed."""
-        table = self.predictions[model]
-        of_seed = table[table["seed"] == SERVED_SEED].sort_values("image")
-        return of_seed.filter(like="logit_").to_numpy(np.float32)
-
-
-def _other(model: str) -> str:
-    return BASELINE if model == CNN else CNN
-
-
-def origin_of(model: str) -> Origin:
-    """As the stages before wrote it down."""
-    runs = [str(read_json(run_file(stage, model))["run_id"]) for stage in ("search", "train")]
-    return Origin(runs[0], int(read_yaml(search_dir(model) / "best.yaml")["trial"]), runs[1])
-
-
-def outcome_here() -> Outcome:
-    """What the stages before left in results/."""
-    verdict = Verdict.load(COMPARE / "verdict.json")
-    models = list(verdict.accuracy)
-    return Outcome(
-        verdict,
-        {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models},
-        {model: pd.read_parquet(evaluate_dir(model) / "predictions.parquet") for model in models},
-        {model: origin_of(model) for model in models},
-    )
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A candidate's bundle, and what the gate says of it."""
-
-    model: str
-    bundle: Path
-    opponent: Path
-    """The bundle of the other model."""
-    identity: str
-    reference: Reference
-    champion: Version | None
-    decision: Decision
-    contest: Contest | None
-
-    @property
-    def is_champion(self) -> bool:
-        """Already."""
-        return self.champion is not None and self.champion.tags.get(CANDIDATE) == self.identity
-
-
-@contextmanager
-def judge(outcome: Outcome, data: PreparedData, params: Params, registry: Registry) -> Iterator[Judged]:
-    """The gate's decision on the candidate, which is registered nowhere yet: the comparison is in the ledger, as its
-    outcome is seen. The bundle is gone after the block."""
-    model, logits_NK = outcome.candidate, outcome.logits(outcome.candidate)
-    with tempfile.TemporaryDirectory(prefix="reconv-register-") as scratch:
-        bundle, opponent = Path(scratch) / "classifier", Path(scratch) / "opponent"
-        for out, one in ((bundle, model), (opponent, _other(model))):
-            trained, temperature = seed_dir(one, SERVED_SEED), outcome.temperature(one)
-            write_bundle(out, trained, temperature, data.manifest, params.data.resize, params.data.transparency)
-        reference = reference_of(data, scaled_probabilities(logits_NK, outcome.temperature(model)).max(axis=1))
-        save_reference(reference, bundle)
-        name = identity(bundle)
-        champion = registry.champion()
-        answers_N = None if champion is None else _answers_of(champion, registry, data)
-        rival = champion.number if champion is not None and answers_N is not None else None
-        section = params.register_
-        look = Look(look_number(registry, name, rival, reference), section.false_promotion, section.fresh_test_after)
-        against = None
-        if champion is not None and answers_N is not None:
-            unseen_N = _unseen(champion, registry, data.test.images)
-            labels_N = data.test.labels[unseen_N]
-            candidate_N = logits_NK.argmax(axis=1)[unseen_N] == labels_N
-            against = contest(candidate_N, answers_N[unseen_N] == labels_N, look, str(champion.number))
-        right_N, other_N = (outcome.logits(one).argmax(axis=1) == data.test.labels for one in (model, _other(model)))
-        decision = decide(outcome.verdict, look, against, mcnemar_p_value(right_N, other_N))
-        judged = Judged(model, bundle, opponent, name, reference, champion, decision, against)
-        yield replace(judged, decision=_of_known(judged, registry) or decision)
-
-
-def _of_known(judged: Judged, registry: Registry) -> Decision | None:
-    """A candidate that is the champion stays it; one that a person took back is not promoted again."""
-    if judged.champion is not None and judged.is_champion:
-        return Decision(alias="champion", reason=f"it is version {judged.champion.number}, the champion already")
-    known = registry.candidate(judged.identity)
-    reason = taken_back(registry.changes()).get(known.number) if known is not None else None
-    if known is None or reason is None:
-        return None
-    by_hand = f"`reconv promote {known.number}` overrules that"
-    return Decision(
-        alias="challenger", reason=f"it is version {known.number}, which was taken back ({reason}); {by_hand}"
-    )
-
-
-def _answers_of(version: Version, registry: Registry, data: PreparedData) -> NDArray[np.int64] | None:
-    """(N,) of the classes that a registered classifier gives the test images; None if it takes other images or knows
-    other classes.
-
-    Raises:
-        RegistryError: it cannot be fetched, and whoever takes its place would do so unopposed.
-    """
-    from reconv.serving.answering import Answering
-
-    answering = Answering(registry.bundle(version))
-    conversion, manifest = answering.conversion, data.manifest
-    takes_these = (conversion.shape, conversion.value_range) == (manifest.image_shape, manifest.value_range)
-    if not takes_these or set(answering.class_names) != set(manifest.class_names):
-        return None
-    number_of = {name: label for label, name in enumerate(data.manifest.class_names)}
-    labels_K = np.array([number_of[name] for name in answering.class_names])
-    answers_N: NDArray[np.int64] = labels_K[answering.logits(data.test.images).argmax(axis=1)]
-    return answers_N
-
-
-def _unseen(champion: Version, registry: Registry, images_N: AnyImages) -> NDArray[np.bool_]:
-    """(N,): those that the champion was not trained on, as it may have been on what another split tests with."""
-    reference = load_reference(registry.bundle(champion))
-    if reference is None:
-        return np.ones(len(images_N), bool)
-    unseen_N: NDArray[np.bool_] = ~np.isin(content_hashes(images_N), reference.development)
-    return unseen_N if unseen_N.any() else np.ones(len(images_N), bool)
 
 
 def register(outcome: Outcome, data: PreparedData, params: Params, run: StageRun, registry: Registry) -> Registration:
@@ -232,6 +67,8 @@ def register(outcome: Outcome, data: PreparedData, params: Params, run: StageRun
             reason=decision.reason,
             contest=judged.contest,
             replaced=champion.number if champion is not None and is_new else None,
+            comparison=judged.comparison,
+            times_lost=outcome.times_lost,
         )
 
 
@@ -245,7 +82,7 @@ def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry)
         "data_digest": manifest_digest,
         "pipeline_run": run.parent.run_id,
         **{key: str(value) for key, value in asdict(outcome.origins[model]).items()},
-        "test_accuracy": f"{outcome.metrics[model].accuracy.seeds[SERVED_SEED]:.6f}",
+        TEST_ACCURACY: f"{outcome.metrics[model].accuracy.seeds[SERVED_SEED]:.6f}",
         CANDIDATE: judged.identity,
         FILES_SHA256: files_sha256,
         WEIGHTS_SHA256: sha256_of_file(judged.bundle / WEIGHTS),
@@ -253,8 +90,11 @@ def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry)
         **_of_torchvision(judged.bundle),
         **{f"dvc.{path}": digest for path, digest in dvc_hashes().items()},
     }
+    if guessing := outcome.verdict.guessing:
+        tags["guessing_accuracy"] = f"{guessing.accuracy:.6f}"
+        tags["better_than_guessing"] = "no" if model in guessing.no_better else "yes"
     if judged.contest is not None:
-        tags["reconv.contest"] = judged.contest.model_dump_json()
+        tags[CONTEST] = judged.contest.model_dump_json()
     return registry.create(source, tags)
 
 

@@ -7,13 +7,14 @@ a champion can be taken back.
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from reconv.errors import RegistryError
 from reconv.params import registered_name
+from reconv.registry.changes import CHANGE, Change, Kind, changes_in, former_champions
 from reconv.registry.fetching import Fetcher
 from reconv.registry.version import CANDIDATE, CHALLENGER, CHAMPION, Version
 from reconv.tracking.filters import quoted
@@ -23,22 +24,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-_CHANGE = "reconv.champion."
 _MOST_CHARACTERS = 4000
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
-
-Kind = Literal["promoted", "by hand", "rolled back"]
-
-
-@dataclass(frozen=True)
-class Change:
-    """Of who is champion."""
-
-    version: int
-    """The champion from then on."""
-    kind: Kind
-    reason: str
-    at: str
 
 
 class Registry:
@@ -79,12 +66,11 @@ class Registry:
         for one in versions:
             if wanted in (str(one.number), *one.aliases):
                 return one
+        if not versions:
+            raise RegistryError(f"no model is registered as {self.name}: `reconv run` registers one.")
         known = ", ".join(f"{one.number}{''.join(f' ({alias})' for alias in one.aliases)}" for one in versions)
-        raise RegistryError(
-            f"{self.name} has no version {wanted!r}; there is {known}."
-            if versions
-            else f"no model is registered as {self.name}: `dvc repro` registers one."
-        )
+        remedy = " `reconv promote VERSION --reason TEXT` makes one champion." if wanted == CHAMPION else ""
+        raise RegistryError(f"{self.name} has no version {wanted!r}; there is {known}.{remedy}")
 
     def champion(self) -> Version | None:
         return next((one for one in self.versions() if one.is_champion), None)
@@ -124,8 +110,7 @@ class Registry:
 
     def changes(self) -> list[Change]:
         """Of who is champion, the first first."""
-        found = sorted((key, value) for key, value in self._tags().items() if key.startswith(_CHANGE))
-        return [Change(**json.loads(value)) for _, value in found]
+        return changes_in(self._tags())
 
     def promote(self, version: Version, kind: Kind, reason: str) -> None:
         """Make it champion; nothing if it is."""
@@ -141,7 +126,7 @@ class Registry:
 
     def _keep(self, number: int, version: int, kind: Kind, reason: str) -> Change:
         change = Change(version, kind, reason[:_MOST_CHARACTERS], utc_now())
-        self.note(f"{_CHANGE}{number:06d}", asdict(change))
+        self.note(f"{CHANGE}{number:06d}", asdict(change))
         return change
 
     def challenge(self, version: Version) -> None:
@@ -209,31 +194,6 @@ class Registry:
 
     def _model(self) -> Any:
         return self._client.get_registered_model(self.name)
-
-
-def former_champions(changes: list[Change], present: int) -> list[int]:
-    """Versions that were champion before `present`, the last to go back to last: who was taken back is left out."""
-    stack: list[int] = []
-    for change in changes:
-        if change.kind == "rolled back" and change.version in stack:
-            del stack[stack.index(change.version) + 1 :]
-        elif not stack or stack[-1] != change.version:
-            stack.append(change.version)
-    if stack and stack[-1] == present:
-        stack.pop()
-    return [version for version in stack if version != present]
-
-
-def taken_back(changes: list[Change]) -> dict[int, str]:
-    """Versions that a person took back, with the reason, and has not promoted since."""
-    taken: dict[int, str] = {}
-    champion: int | None = None
-    for change in changes:
-        if change.kind == "rolled back" and champion is not None:
-            taken[champion] = change.reason
-        taken.pop(change.version, None)
-        champion = change.version
-    return taken
 
 
 def _version(found: "ModelVersion", aliases: list[str]) -> Version:

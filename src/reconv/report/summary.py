@@ -24,6 +24,7 @@ def summary(
             "",
             _row("", list(models), ""),
             _row("accuracy", accuracy, difference),
+            *_about_guessing(verdict),
             _row("parameters", parameters, ""),
             _row("training", seconds, f"per seed, on one {'core' if device == 'cpu' else device}"),
             f"{'verdict':<12}{verdict.text}",
@@ -34,6 +35,13 @@ def summary(
             "",
         ]
     )
+
+
+def _about_guessing(verdict: Verdict) -> list[str]:
+    if verdict.guessing is None:
+        return []
+    cells = [f"{verdict.guessing.accuracy:.1%}"] * 2
+    return [_row("guessing", cells, f"always answering “{verdict.guessing.class_name}”")]
 
 
 def half_width(verdict: Verdict, model: str) -> float:

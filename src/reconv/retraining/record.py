@@ -50,6 +50,9 @@ class Changes(Artifact):
         return " · ".join(parts)
 
 
+NOTHING_BUT_REGISTER = Changes(data=None, params=(), code=(), other=("register",))
+
+
 class Drift(Artifact):
     """How one property of the new images differs from the champion's training images."""
 

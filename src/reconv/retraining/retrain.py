@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from reconv.dead_locks import check_not_busy
 from reconv.errors import BusyError, ReconvError
-from reconv.params import load_params
-from reconv.retraining.record import Draft, RetrainRecord, begin
+from reconv.params import Params, load_params
+from reconv.registry.lost import what_is_lost
+from reconv.retraining.record import NOTHING_BUT_REGISTER, Changes, Draft, RetrainRecord, begin
 from reconv.retraining.workspace import refresh, what_changed
 from reconv.running import run_alone
 from reconv.tracking.opening import git_commit
@@ -32,7 +33,7 @@ def retrain(say: Say, show: Say, dry_run: bool = False, submit: bool = False) ->
         try:
             params = load_params()
             check_not_busy()  # before the images under a running stage are fetched again
-            changes = what_changed(refresh(params, lambda _: None))
+            changes = what_changed(refresh(params, lambda _: None)) or _what_was_lost(params, say)
             if changes is None:
                 return draft.keep("unchanged")
             draft.note(changes=changes, resumed=begin())
@@ -45,3 +46,16 @@ def retrain(say: Say, show: Say, dry_run: bool = False, submit: bool = False) ->
             draft.note(reason=str(error))
             draft.keep("failed")
             raise
+
+
+def _what_was_lost(params: Params, say: Say) -> Changes | None:
+    """Return what there is to do although nothing changed: MLflow's registry has lost what was registered."""
+    try:
+        lost = what_is_lost(params.resources)
+    except ReconvError as error:
+        say(f"not checked whether MLflow still has what was registered: {str(error).splitlines()[0]}")
+        return None
+    if not lost:
+        return None
+    say(lost)
+    return NOTHING_BUT_REGISTER

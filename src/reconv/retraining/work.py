@@ -9,13 +9,14 @@ from reconv.masking import masked
 from reconv.params import Params
 from reconv.places import COMPARE, RAW, REGISTERED
 from reconv.registry.gate import fresh_test_note
+from reconv.registry.judging import judge
 from reconv.registry.opening import open_registry
+from reconv.registry.outcome import outcome_here
 from reconv.registry.reference import load_reference
-from reconv.registry.register import judge, outcome_here
 from reconv.registry.version import Version
 from reconv.retraining.cost import cost_of
 from reconv.retraining.drift import drift, new_images
-from reconv.retraining.record import Changes, Draft, Ended
+from reconv.retraining.record import NOTHING_BUT_REGISTER, Changes, Draft, Ended
 from reconv.retraining.workspace import planned, ran_since, run
 from reconv.serving.answering import Answering
 from reconv.submission.locked import LOCK, locked_stages
@@ -55,15 +56,17 @@ class Work:
         return self._would_be(champion) if self._dry_run else self._is(champion)
 
     def _make(self, target: str, changes: Changes, champion: Version | None) -> None:
-        """New images are looked at before hours are spent on them, unless a cluster does the work."""
-        if self._submit:
+        """New images are looked at before hours are spent on them, unless a cluster does the work; what the registry
+        lost is registered from what is here."""
+        submits = self._submit and changes != NOTHING_BUT_REGISTER
+        if submits:
             run(["fetch"])
             self._send(target)
         elif changes.data:
             run(["prepare"])
         if changes.data and champion:
             self._look_for_drift(champion)
-        if not self._submit:
+        if not submits:
             run([target])
 
     def _send(self, target: str) -> None:

@@ -15,7 +15,7 @@ from reconv.params import Params
 from reconv.places import PREPARED, RAW
 from reconv.repro import repro
 from reconv.retraining.record import Changes, DataChange
-from reconv.submission.homecoming import DVC
+from reconv.submission.homecoming import ALWAYS_RUN, DVC
 from reconv.submission.locked import LOCK, locked_stages
 
 _CODE = ("src/", "pipeline/")
@@ -75,6 +75,7 @@ def what_changed(data: DataChange | None) -> Changes | None:
     except ValueError:
         check_why(done.stderr)
         raise RetrainingError(f"`dvc status`: {done.stderr.strip().removeprefix('ERROR: ')}") from None
+    found.pop(ALWAYS_RUN, None)
     if not found:
         return None
     params: set[str] = set()
@@ -112,7 +113,8 @@ def _is_prepared() -> bool:
 def planned(targets: Sequence[str]) -> list[str]:
     """Stages that `dvc repro` would run, as far as is known before the first of them has run."""
     done = subprocess.run([*DVC, "repro", "--dry", *targets], capture_output=True, text=True, check=False)
-    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    stages = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    return [stage for stage in stages if stage != ALWAYS_RUN]
 
 
 def run(targets: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """A job's outputs into the working copy, as DVC would have made them. What was changed here meanwhile is not lost."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,9 @@ from reconv.submission.records import JobRecord
 from reconv.yaml_files import write_yaml
 
 DVC = (sys.executable, "-m", "dvc")
-_RUNS = "Running stage"
+ALWAYS_RUN = "registry"
+"""The stage that DVC always runs, for a moment: it asks MLflow's registry."""
+_RUNS = re.compile(rf"Running stage '(?!{ALWAYS_RUN}')")
 
 
 def cache_folder() -> Path:
@@ -32,7 +35,7 @@ def is_up_to_date(arguments: Sequence[str]) -> bool:
     """
     words = ("repro", "--dry", *(word for word in arguments if word not in ("-q", "--quiet")))
     # It fails where a stage needs what an earlier one would make, but says before that one would run.
-    return _RUNS not in _dvc(*words, enough=_RUNS)
+    return not _RUNS.search(_dvc(*words, enough=_RUNS))
 
 
 def bring_home(record: JobRecord, outputs: Outputs) -> list[str]:
@@ -97,10 +100,10 @@ def _check_out(stages: Sequence[str]) -> None:
         ) from None
 
 
-def _dvc(*words: str, enough: str | None = None) -> str:
+def _dvc(*words: str, enough: re.Pattern[str] | None = None) -> str:
     """What it prints. A failure is none if it printed `enough` before."""
     done = subprocess.run([*DVC, *words], capture_output=True, text=True, check=False)
-    if done.returncode and (enough is None or enough not in done.stdout):
+    if done.returncode and (enough is None or not enough.search(done.stdout)):
         check_why(done.stderr)
         raise SubmissionError(f"`dvc {' '.join(words)}`: {done.stderr.strip().removeprefix('ERROR: ')}")
     return done.stdout

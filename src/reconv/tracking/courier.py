@@ -11,7 +11,8 @@ from reconv.masking import masked
 from reconv.places import RECORDS
 from reconv.tracking.delivery import Delivery
 from reconv.tracking.journal import Journal
-from reconv.tracking.server import check_answers, reason_of
+from reconv.tracking.remedies import cause_of, reason_of
+from reconv.tracking.server import check_answers
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -123,8 +124,8 @@ class Courier:
                 self._is_lost = True
                 self.say_once(
                     "lost",
-                    f"MLflow at {masked(self._uri)} takes no records ({self._reason(error)}); they are kept and "
-                    "delivered later, the stage goes on.",
+                    f"MLflow at {masked(self._uri)} takes no records ({cause_of(self._uri, error)}); they are kept "
+                    "and delivered later, the stage goes on.",
                 )
                 self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -8,7 +8,8 @@ from reconv.params import Params
 from reconv.tracking.filters import quoted
 from reconv.tracking.opening import experiment_of
 from reconv.tracking.record import NOTE
-from reconv.tracking.server import client_of, tracking_uri, unavailable
+from reconv.tracking.remedies import unavailable
+from reconv.tracking.server import client_of, tracking_uri
 from reconv.untrusted import without_links
 
 

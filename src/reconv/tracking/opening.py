@@ -2,13 +2,15 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconv.errors import UnavailableError
 from reconv.files import digest_of, read_json, slug, write_json
 from reconv.masking import masked
 from reconv.params import Params
@@ -16,14 +18,17 @@ from reconv.places import STATE
 from reconv.tracking.courier import Courier
 from reconv.tracking.delivery import MAX_PARAMS, PARENT
 from reconv.tracking.lineage import dvc_hashes
+from reconv.tracking.local_store import file_of
 from reconv.tracking.machine import MachineMetrics
 from reconv.tracking.record import NOTE, Record, StageRun, as_params
-from reconv.tracking.server import connect, tracking_uri, unavailable
+from reconv.tracking.remedies import unavailable
+from reconv.tracking.server import connect, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _PIPELINE = STATE / "pipeline.json"
+_DELETED = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'deleted'"
 
 
 def model_name(params: Params) -> str:
@@ -58,7 +63,7 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         courier = Courier(client, uri, run_id, set(pipeline["stages"].values()), say)
     except Exception as error:  # whatever the store's client raises
         raise unavailable(uri, error) from None
-    run = StageRun(courier, run_id, Record(courier, {"run": pipeline["run_id"]}), slug(masked(params.data.source)))
+    run = StageRun(courier, run_id, Record(courier, {"run": pipeline["run_id"]}), experiment_name(params))
     courier.start()
     run.parent.set_status("RUNNING")
     run.set_status("RUNNING")
@@ -87,11 +92,40 @@ def end_pipeline_run() -> None:
     _PIPELINE.unlink(missing_ok=True)
 
 
+def experiment_name(params: Params) -> str:
+    return slug(masked(params.data.source))
+
+
+def check_experiment(params: Params) -> None:
+    """Check in a local store's tables, without MLflow, that the experiment was not deleted.
+
+    Raises:
+        UnavailableError: it was.
+    """
+    uri, name = tracking_uri(params.resources), experiment_name(params)
+    path = file_of(uri)
+    if path is None or not path.exists():
+        return
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1)) as store:
+        if found := store.execute(_DELETED, (name,)).fetchone():
+            raise _deleted(uri, name, found[0])
+
+
+def _deleted(uri: str, name: str, number: str) -> UnavailableError:
+    return UnavailableError(
+        f"MLflow's experiment {name} (ID {number}) was deleted, and its name is taken until it is restored.\n"
+        f"Restore it: `MLFLOW_TRACKING_URI={masked(uri)} mlflow experiments restore -x {number}`, then run the same "
+        "command again."
+    )
+
+
 def experiment_of(client: "MlflowClient", uri: str, params: Params) -> str:
-    name = slug(masked(params.data.source))
+    name = experiment_name(params)
     found = client.get_experiment_by_name(name)
     if found is not None:
         experiment_id: str = found.experiment_id
+        if found.lifecycle_stage == "deleted":
+            raise _deleted(uri, name, experiment_id)
         return experiment_id
     local = Path("mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
     experiment_id = client.create_experiment(name, artifact_location=local and f"{local}/{name}")

@@ -113,5 +113,6 @@ def log_comparison(
                 f"{verdict.accuracy_interval[model].high:.2%} |"
                 for model, accuracy in verdict.accuracy.items()
             )
+            + (f"\n| guessing | {verdict.guessing.accuracy:.2%} | |" if verdict.guessing else "")
             + "\n\nThe whole report is the artifact `report.html`."
         )

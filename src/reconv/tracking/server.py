@@ -9,12 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconv.errors import UnavailableError
-from reconv.files import atomic, refusal
-from reconv.masking import masked
+from reconv.files import atomic
 from reconv.params import ResourcesParams
 from reconv.tracking.local_store import SQLITE as _SQLITE
 from reconv.tracking.local_store import check_local_store
+from reconv.tracking.remedies import unavailable
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -66,26 +65,6 @@ def check_answers(uri: str) -> None:
     if parts.scheme in ("http", "https") and parts.hostname:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname, port), timeout=_CONNECT_SECONDS).close()
-
-
-def unavailable(uri: str, error: Exception) -> Exception:
-    """Return what to raise for `error`: the error itself if the disk refused a file or it has a remedy already."""
-    if isinstance(error, UnavailableError) or refusal(error):
-        return error
-    if uri.startswith(_SQLITE):
-        return UnavailableError(
-            f"MLflow's store {uri.removeprefix(_SQLITE)} cannot be used ({reason_of(error)}).\nFix or move that file, "
-            "or set MLFLOW_TRACKING_URI or resources.tracking_uri to another one."
-        )
-    return UnavailableError(
-        f"MLflow at {masked(uri)} cannot be used ({masked(reason_of(error), uri)}).\n"
-        "Start the server, correct MLFLOW_TRACKING_URI or resources.tracking_uri, or unset both to use a local file."
-    )
-
-
-def reason_of(error: Exception) -> str:
-    """Its first line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def client_of(resources: ResourcesParams) -> "MlflowClient":

@@ -14,7 +14,7 @@ from reconv.params import AugmentParams, Params, RecipeParams
 from reconv.resuming import code_digest
 from reconv.tracking.delivery import KEY, PARENT
 from reconv.tracking.filters import quoted
-from reconv.tracking.server import reason_of
+from reconv.tracking.remedies import reason_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -142,6 +142,8 @@ def _run(client: "MlflowClient", run_id: str) -> "Run":
     try:
         return client.get_run(run_id)
     except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         raise RegistryError(f"MLflow has no run {run_id} ({reason_of(error)}).") from None
 
 

@@ -6,7 +6,8 @@
 import os
 from typing import TYPE_CHECKING
 
-from reconv.tracking.server import connect, unavailable
+from reconv.tracking.remedies import unavailable
+from reconv.tracking.server import connect
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
