@@ -6,6 +6,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Bytecode is most of a command's start-up time.
 unexport PYTHONDONTWRITEBYTECODE
+# Scripts in .venv name their interpreter by its full path: where the project was moved or copied, or that Python was
+# removed, .venv is made again.
+VENV_WORKS = head -n 2 $(BIN)/dvc | grep -qF -e "!$(CURDIR)/$(BIN)/python" -e "'$(CURDIR)/$(BIN)/python" && $(BIN)/python -c ""
+ifneq ($(shell { $(VENV_WORKS); } 2>/dev/null && echo yes),yes)
+.PHONY: .venv/ready
+endif
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +19,7 @@ help: ## list the commands
 setup: .venv/ready ## make .venv from requirements.lock (the other commands do it themselves)
 
 .venv/ready: requirements.lock pyproject.toml
+	@{ $(VENV_WORKS); } 2>/dev/null || rm -rf .venv
 	@echo "[set-up]   $$($(PYTHON) --version), $$(grep -c '==' requirements.lock) packages from requirements.lock …"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

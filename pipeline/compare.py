@@ -27,7 +27,7 @@ if __name__ == "__main__":
         write_json(COMPARE / "metrics.json", verdict.as_metrics())
         contents = collect(verdict, models, git_commit())
         write_text(COMPARE / "report.html", render(contents, this.params.report))
-        pictures = write_plots(contents, COMPARE / "plots")
+        pictures = write_plots(contents, COMPARE)
         this.inputs.verify()  # before the verdict is shown with the pipeline's run
         log_comparison(this.run, verdict, COMPARE / "report.html", COMPARE / "verdict.json", pictures)
         this.console.say(verdict.text)

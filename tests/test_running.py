@@ -63,7 +63,7 @@ def test_a_stage_ends_with_its_dvc_and_the_next_one_waits_for_that(folder: Path,
         "interrupted",
     ]
     waits, runs = following.stdout.splitlines()
-    assert waits.startswith(f"waits for another one to end that runs search-cnn in this folder (process {pid} on ")
+    assert waits.startswith(f"waits for another one to end that runs search-cnn in this project (process {pid} on ")
     assert runs.startswith("runs as")
 
 

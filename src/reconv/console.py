@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from reconv.masking import masked
-from reconv.places import LOGS
+from reconv.places import logs
 from reconv.training.observer import History
 from reconv.untrusted import printable, printable_lines
 
@@ -71,12 +71,12 @@ def quiet_libraries(log: str) -> Iterator[TextIO]:
     if os.environ.get("RECONV_VERBOSE") == "1":
         yield sys.stdout
         return
-    LOGS.mkdir(exist_ok=True)
+    log_path(log).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     terminal = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
     saved = os.dup(1), os.dup(2)
-    with (LOGS / f"{log}.log").open("a", encoding="utf-8") as file:
+    with log_path(log).open("a", encoding="utf-8") as file:
         file.write(f"\n--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         file.flush()
         os.dup2(file.fileno(), 1)
@@ -95,7 +95,7 @@ def quiet_libraries(log: str) -> Iterator[TextIO]:
 
 
 def log_path(log: str) -> Path:
-    return LOGS / f"{log}.log"
+    return logs() / f"{log}.log"
 
 
 class Progress:

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from typing import TextIO
 
@@ -27,14 +28,17 @@ _WAIT_SECONDS = 90.0
 
 
 @contextmanager
-def run_alone(name: str, say: Callable[[str], None], wait_seconds: float = _WAIT_SECONDS) -> Iterator[None]:
-    """Wait for another process that runs the stage `name` in this folder to end, as one does whose `dvc` was killed.
+def run_alone(
+    name: str, say: Callable[[str], None], wait_seconds: float = _WAIT_SECONDS, folder: Path = LOCKS
+) -> Iterator[None]:
+    """Wait for another process that runs the stage `name` with its lock in `folder` to end, as one does whose `dvc` was
+    killed.
 
     Raises:
         BusyError: it is there after `wait_seconds`.
     """
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    with (LOCKS / name).open("a+", encoding="utf-8") as file:  # the system frees the lock of a process that dies
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("a+", encoding="utf-8") as file:  # the system frees the lock of a process that dies
         _lock(file, name, say, wait_seconds)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
@@ -53,11 +57,11 @@ def _lock(file: TextIO, name: str, say: Callable[[str], None], wait_seconds: flo
             holder = file.read()
             if time.monotonic() >= deadline:
                 raise BusyError(
-                    f"another one runs {name} in this folder ({holder}): let it end, or kill it, then run the same "
+                    f"another one runs {name} in this project ({holder}): let it end, or kill it, then run the same "
                     "command."
                 ) from None
             if not has_said:
-                say(f"waits for another one to end that runs {name} in this folder ({holder})")
+                say(f"waits for another one to end that runs {name} in this project ({holder})")
                 has_said = True
             time.sleep(0.1)
 

@@ -20,7 +20,7 @@ from reconv.files import AnyPath, clear_dir, refusal, write_json
 from reconv.interruption import INTERRUPTED, interruptible
 from reconv.masking import masked
 from reconv.params import Params, check_params, read_params
-from reconv.places import LOGS, run_file
+from reconv.places import LOCKS, logs, project, run_file
 from reconv.resuming import code_digest, resumable_dir
 from reconv.running import end_with_dvc, run_alone
 from reconv.tracking.opening import open_stage_run
@@ -33,6 +33,7 @@ from reconv.training.observer import Observer, Observers
 from reconv.training.session_folder import remove_session_folders
 from reconv.training_logs import TrainingLogs
 
+_REGISTER_SECONDS = 900.0  # for several experiments before this one
 OpenSession = Callable[[Params], AbstractContextManager[Session | None]]
 
 
@@ -70,7 +71,7 @@ class Stage:
     @property
     def training_logs(self) -> Path:
         """A log file of each of its trials or trainings."""
-        return LOGS / self.name
+        return logs() / self.name
 
     def observers(self, progress: Observer) -> Observer:
         """Whoever watches trainings: the status line, a log file for each, MLflow."""
@@ -85,6 +86,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
 
     A ReconvError is the user's to mend and printed as it is; anything else is our mistake and comes with a traceback.
     """
+    _use_the_code_of_this_copy()
     succeeded: list[ExitStack] = []  # with what the end of the process closes
     atexit.register(_skip_teardown, succeeded)  # first registered, so that it runs after the hooks of every library
     log = f"{name}-{model}" if model else name
@@ -100,7 +102,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
                 left_open = ExitStack()
                 # In the order in which it is closed nothing is done before what may still fail: a lost cluster ends
                 # this process without a word, and the next one finds the same MLflow run and all that was kept.
-                with run_alone(log, console.say), ExitStack() as opened:
+                with _alone(log, console.say), ExitStack() as opened:
                     session = opened.enter_context(open_session(params))
                     if session is not None and session.head:
                         watch_head(session.head, console.say)
@@ -131,6 +133,24 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
             console.say(f"stopped: {refused}")
             _leave(1)
     succeeded.append(left_open)
+
+
+def _use_the_code_of_this_copy() -> None:
+    """Start again with the code beside dvc.yaml in a temporary copy, where the installed one is the project's: DVC
+    records what the experiment was queued with, and the project may have changed since."""
+    source = str(Path("src").resolve())
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if project() != Path() and Path("src/reconv").is_dir() and source not in path:
+        os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, path)])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _alone(name: str, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Experiments in temporary copies run beside each other and the project, and register one after the other: the gate
+    counts the comparisons on the same test images."""
+    if name == "register":
+        return run_alone(name, say, _REGISTER_SECONDS, project() / LOCKS)
+    return run_alone(name, say)
 
 
 @contextmanager

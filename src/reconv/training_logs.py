@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reconv.files import slug
-from reconv.places import LOGS
+from reconv.places import logs
 from reconv.training.observer import History
 
 
@@ -18,7 +18,7 @@ class TrainingLogs:
     """
 
     def __init__(self, stage: str, keep: Callable[[str, Path], None]) -> None:
-        self.folder = LOGS / stage
+        self.folder = logs() / stage
         self._keep = keep
         self._files: dict[str, Path] = {}
 

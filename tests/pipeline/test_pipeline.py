@@ -1,9 +1,11 @@
 """The whole of `dvc repro` on a folder of generated images: outputs, MLflow, the registered model, what is repeated."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import REPOSITORY, _tiny_values, write_images
-from project_folder import change_params, copy_pipeline, environment
+from project_folder import change_params, commit_all, copy_pipeline, environment, git
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -177,3 +179,36 @@ def test_the_study_explains_and_may_be_left_out(finished):
     assert stages_that_ran(repro(finished))[:2] == ["study", "compare"]
     assert json.loads(study.read_text())["findings"] == []
     assert "Why?" not in page.read_text()
+
+
+def test_a_copy_and_its_experiments_leave_the_original_alone_and_may_be_moved(finished, tmp_path):
+    copy, registered = tmp_path / "copy", json.loads((finished / "results" / "register.json").read_text())
+    subprocess.run(["cp", "-r", finished, copy], check=True)
+    before = store_of(finished)
+    (copy / ".dvc" / "config").write_text("")  # with git from now on
+    git(copy, "init", "--quiet")
+    git(copy, "config", "user.name", "test")
+    git(copy, "config", "user.email", "test@example.com")
+    commit_all(copy)
+    experiment = ["dvc", "exp", "run", "--temp", "-S", "register.false_promotion=0.04"]
+
+    done = subprocess.run(experiment, cwd=copy, env=environment(), capture_output=True, text=True, check=False)
+    moved = copy.rename(tmp_path / "moved")
+    verify = ["reconv", "models", "verify", str(registered["version"])]
+    verified = subprocess.run(verify, cwd=moved, env=environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"registered  images version {registered['version']}, " in done.stdout  # it found the registry
+    assert num_runs(moved) == num_runs(finished) + 2  # of a pipeline and of its stage
+    assert store_of(finished) == before
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def num_runs(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store:
+        return int(store.execute("SELECT count(*) FROM runs").fetchone()[0])
+
+
+def store_of(folder: Path) -> dict[str, tuple[int, int]]:
+    files = [folder / "mlflow.db", *(path for path in (folder / "mlartifacts").rglob("*") if path.is_file())]
+    return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}

@@ -7,7 +7,7 @@ from PIL import Image
 from reconv.report.page import Contents
 from reconv.report.plots import write_plots
 
-OUT = Path("plots")
+OUT = Path("compare")
 
 
 def test_every_gallery_is_a_picture_and_every_class_a_row(contents: Contents) -> None:
@@ -18,7 +18,7 @@ def test_every_gallery_is_a_picture_and_every_class_a_row(contents: Contents) ->
         with Image.open(path) as picture:
             assert picture.format == "PNG"
             assert picture.width > 200
-    classes = pd.read_csv(OUT / "classes.csv")
+    classes = pd.read_csv(OUT / "plots" / "classes.csv")
     assert classes["class"].tolist() == [one.name.replace("<", "‹") for one in contents.verdict.classes]
     assert classes["points"].tolist() == [one.difference * 100 for one in contents.verdict.classes]
 
@@ -29,4 +29,5 @@ def test_what_there_is_not_has_no_picture(contents: Contents) -> None:
     )
 
     assert write_plots(dataclasses.replace(contents, explanation=nothing), OUT) == []
-    assert (OUT / "classes.csv").exists()
+    assert list((OUT / "pictures").iterdir()) == []
+    assert (OUT / "plots" / "classes.csv").exists()

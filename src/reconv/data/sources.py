@@ -23,7 +23,7 @@ from reconv.data.torchvision_sets import TorchvisionSource
 from reconv.errors import DataError, ParamsError
 from reconv.files import sha256_of_file, write_array, write_parquet
 from reconv.params import PLAIN_COLUMNS, ColumnsParams
-from reconv.places import STATE
+from reconv.places import STATE, from_project
 
 Say = Callable[[str], None]
 
@@ -78,7 +78,7 @@ def source_of(
             if is_url(location):
                 refuse_unusable(location, is_folder=kind == "folder")
                 return FilesSource(known, location, group, state, columns)
-            return FilesSource(known, str(Path(location).expanduser()), group, state, columns)
+            return FilesSource(known, str(from_project(Path(location).expanduser())), group, state, columns)
     if spec not in SOURCES:
         kinds = ", ".join(f"{known}:PATH" for known in get_args(Kind))
         raise ParamsError(

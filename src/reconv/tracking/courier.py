@@ -3,14 +3,12 @@
 import threading
 from collections.abc import Callable, Set
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconv.files import digest_of
 from reconv.masking import masked
-from reconv.places import RECORDS
 from reconv.tracking.delivery import Delivery
 from reconv.tracking.journal import Journal
+from reconv.tracking.local_store import records_of
 from reconv.tracking.remedies import cause_of, reason_of
 from reconv.tracking.server import check_answers
 
@@ -22,11 +20,6 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 _COLLECT_SECONDS = 1.0  # so that what a trial reports goes in few requests: each costs MLflow's client some 5 ms
 _END_SECONDS, _END_WITHOUT_SERVER_SECONDS = 30.0, 5.0
 _WRITERS = 4
-
-
-def records_of(uri: str) -> Path:
-    """The folder of all journals for MLflow at `uri`, which may hold a password and is not written down."""
-    return RECORDS / digest_of(uri)[:16]
 
 
 class Courier:

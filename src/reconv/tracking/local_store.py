@@ -5,12 +5,25 @@ import os
 import re
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from reconv.errors import UnavailableError
+from reconv.files import digest_of
+from reconv.places import RECORDS, project
 
 SQLITE = "sqlite:///"
+OWN_STORE, ARTIFACTS = "mlflow.db", "mlartifacts"
+"""The store in the project's folder, and the folder of its artifacts beside it."""
+_LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow keeps absolute paths: table and column."""
 _ANOTHER = "set MLFLOW_TRACKING_URI or resources.tracking_uri to another one"
 _ASIDE = f"Restore a backup, move it away (the next run makes a new one), or {_ANOTHER}."
 _LOCK_SECONDS = 10
@@ -37,6 +50,50 @@ def file_of(uri: str) -> Path | None:
     if not uri.startswith(SQLITE) or "?" in uri or ":memory:" in uri:
         return None
     return Path(uri.removeprefix(SQLITE)).absolute()
+
+
+def records_of(uri: str) -> Path:
+    """Return the folder of all records on their way to MLflow at `uri`, which may hold a password and is not written
+    down."""
+    return project() / RECORDS / digest_of(uri)[:16]
+
+
+def follow_the_project(uri: str) -> None:
+    """Lead the artifacts of the project's own store to the folder beside it if the project was moved or copied: MLflow
+    stores absolute paths, and would write to the former folder. Do nothing for another store, or one that cannot be
+    written to.
+    """
+    path = file_of(uri)
+    if path != project().resolve() / OWN_STORE or not all(os.access(one, os.W_OK) for one in (path, path.parent)):
+        return
+    if not path.stat().st_size:  # MLflow makes its tables in an empty file
+        return
+    with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)) as store:
+        if not _former_folders(store, path.parent):
+            return
+        store.execute("BEGIN IMMEDIATE")  # and look again: another process may have done it meanwhile
+        for former in _former_folders(store, path.parent):
+            with suppress(OSError):  # there are none
+                records_of(f"{SQLITE}{former / OWN_STORE}").rename(records_of(uri))
+            for before, after in ((former.as_uri(), path.parent.as_uri()), (str(former), str(path.parent))):
+                for table, column in _LOCATIONS:
+                    store.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                        (after, len(before) + 1, len(before) + 1, f"{before}/"),
+                    )
+        store.execute("COMMIT")
+
+
+def _former_folders(store: sqlite3.Connection, here: Path) -> set[Path]:
+    """Return the folders that the project was in. One with artifacts and without a store is another project's, which
+    keeps its records here."""
+    found = set()
+    for name, location in store.execute("SELECT name, artifact_location FROM experiments"):
+        end = f"/{ARTIFACTS}/{name}"
+        if location and location.startswith("file://") and location.endswith(end):
+            found.add(Path("/", unquote(urlsplit(location.removesuffix(end)).path)))
+    exists = os.path.exists  # False also where a folder cannot be looked into
+    return {one for one in found - {here} if exists(one / OWN_STORE) or not exists(one / ARTIFACTS)}
 
 
 def _check_place(path: Path, writes: bool) -> None:

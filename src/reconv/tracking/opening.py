@@ -7,18 +7,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconv.errors import UnavailableError
+from reconv.errors import DataError, UnavailableError
 from reconv.files import digest_of, read_json, slug, write_json
 from reconv.masking import masked
 from reconv.params import Params
-from reconv.places import STATE
+from reconv.places import STATE, project
 from reconv.tracking.courier import Courier
 from reconv.tracking.delivery import MAX_PARAMS, PARENT
 from reconv.tracking.lineage import dvc_hashes
-from reconv.tracking.local_store import file_of
+from reconv.tracking.local_store import ARTIFACTS, file_of
 from reconv.tracking.machine import MachineMetrics
 from reconv.tracking.record import NOTE, Record, StageRun, as_params
 from reconv.tracking.remedies import unavailable
@@ -60,7 +59,7 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         experiment_id = experiment_of(client, uri, params)
         pipeline = _pipeline_run(client, experiment_id, params)
         run_id = _join_or_create(client, experiment_id, pipeline, name)
-        courier = Courier(client, uri, run_id, set(pipeline["stages"].values()), say)
+        courier = Courier(client, uri, run_id, _unfinished(), say)
     except Exception as error:  # whatever the store's client raises
         raise unavailable(uri, error) from None
     run = StageRun(courier, run_id, Record(courier, {"run": pipeline["run_id"]}), experiment_name(params))
@@ -85,6 +84,15 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
         if status == "FINISHED":
             pipeline["stages"].pop(name, None)
             write_json(_PIPELINE, pipeline)
+
+
+def _unfinished() -> set[str]:
+    """Return the runs that a stage may go on with: here, or in the project of which this is a temporary copy."""
+    found: set[str] = set()
+    for file in (_PIPELINE, project() / _PIPELINE):
+        with suppress(DataError):  # there is none
+            found |= set(read_json(file)["stages"].values())
+    return found
 
 
 def end_pipeline_run() -> None:
@@ -120,6 +128,8 @@ def _deleted(uri: str, name: str, number: str) -> UnavailableError:
 
 
 def experiment_of(client: "MlflowClient", uri: str, params: Params) -> str:
+    from mlflow.exceptions import MlflowException
+
     name = experiment_name(params)
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -127,8 +137,13 @@ def experiment_of(client: "MlflowClient", uri: str, params: Params) -> str:
         if found.lifecycle_stage == "deleted":
             raise _deleted(uri, name, experiment_id)
         return experiment_id
-    local = Path("mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
-    experiment_id = client.create_experiment(name, artifact_location=local and f"{local}/{name}")
+    local = (project().resolve() / ARTIFACTS).as_uri() if uri.startswith("sqlite:") else None
+    try:
+        experiment_id = client.create_experiment(name, artifact_location=local and f"{local}/{name}")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return experiment_of(client, uri, params)  # another stage has just made it
     client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
     client.set_experiment_tag(
         experiment_id,
@@ -145,15 +160,15 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
     """The pipeline run that an interrupted `dvc repro` left, if the parameters are the same; else a new one."""
     from mlflow.entities import Param
 
-    key = digest_of([tracking_uri(params.resources), params.model_dump(mode="json", exclude={"resources"})])
+    key = digest_of(params.model_dump(mode="json", exclude={"resources"}))
     if _PIPELINE.exists():
         pipeline: dict[str, Any] = read_json(_PIPELINE)
         if pipeline["key"] == key and _exists(client, pipeline["run_id"]):
             return pipeline
-    commit = git_commit()
+    commit, experiment = git_commit(), os.environ.get("DVC_EXP_NAME", "")
     run = client.create_run(
         experiment_id,
-        run_name=f"repro {time.strftime('%m-%d %H:%M')} {commit[:7]}".rstrip(),
+        run_name=" ".join(filter(None, ["repro", time.strftime("%m-%d %H:%M"), commit[:7], experiment])),
         tags={
             "mlflow.source.git.commit": commit,
             "mlflow.source.name": "dvc repro",

@@ -3,22 +3,25 @@
 import os
 import socket
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconv.files import atomic
+from reconv.files import atomic, lock_within
 from reconv.params import ResourcesParams
+from reconv.places import project
+from reconv.tracking.local_store import OWN_STORE, check_local_store, file_of, follow_the_project
 from reconv.tracking.local_store import SQLITE as _SQLITE
-from reconv.tracking.local_store import check_local_store
 from reconv.tracking.remedies import unavailable
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _CONNECT_SECONDS = 10
+_MAKE_SECONDS = 120.0
 _MEMORY = Path("/dev/shm")
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
@@ -30,8 +33,12 @@ _CLIENT_SETTINGS = {
 
 
 def tracking_uri(resources: ResourcesParams) -> str:
-    """MLFLOW_TRACKING_URI, else params.yaml's, else a file in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or resources.tracking_uri or f"sqlite:///{Path('mlflow.db').resolve()}"
+    """Return MLFLOW_TRACKING_URI, else params.yaml's, else that of a file in the project's folder; a relative path is
+    one in that folder."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or resources.tracking_uri
+    if not uri:
+        return f"{_SQLITE}{(project() / OWN_STORE).resolve()}"
+    return uri if file_of(uri) is None else f"{_SQLITE}{(project() / uri.removeprefix(_SQLITE)).absolute()}"
 
 
 def is_there(resources: ResourcesParams) -> bool:
@@ -84,6 +91,7 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
     _make_store(uri)
+    follow_the_project(uri)
     mlflow.set_tracking_uri(uri)
     return MlflowClient(uri)
 
@@ -97,7 +105,12 @@ def _make_store(uri: str) -> None:
     check_local_store(uri)
     from mlflow.tracking import MlflowClient
 
-    with TemporaryDirectory(prefix="reconv-store-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+    with (
+        _alone_in(path.parent),
+        TemporaryDirectory(prefix="reconv-store-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder,
+    ):
+        if path.exists():  # another process has made it meanwhile
+            return
         made = Path(folder) / "mlflow.db"
         MlflowClient(f"{_SQLITE}{made}").search_experiments(max_results=1)
         with (
@@ -106,3 +119,14 @@ def _make_store(uri: str) -> None:
             closing(sqlite3.connect(temporary)) as target,
         ):
             source.backup(target)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for another process that makes a store in `folder`, if its file system has locks."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        lock_within(opened, _MAKE_SECONDS)
+        yield
+    finally:
+        os.close(opened)
