@@ -4,6 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A user id without a passwd entry (docker run --user) has no name, which DVC asks for, and no home folder for caches.
+export USER ?= $(or $(firstword $(shell id -un 2>/dev/null)),user)
+ifeq ($(shell test -w "$$HOME" || echo none),none)
+export XDG_CACHE_HOME ?= $(CURDIR)/.reconv/cache
+endif
 # Bytecode is most of a command's start-up time.
 unexport PYTHONDONTWRITEBYTECODE
 # Scripts in .venv name their interpreter by its full path: where the project was moved or copied, or that Python was
@@ -30,7 +35,7 @@ setup: .venv/ready ## make .venv from requirements.lock (the other commands do i
 	@touch $@
 
 repro: .venv/ready ## run the pipeline: whatever changed, from the images to the registered model
-	@dvc repro
+	@reconv run
 
 submit: .venv/ready ## run the pipeline as a job of the Ray cluster behind RAY_API_SERVER_ADDRESS (ARGS: for dvc repro)
 	@python pipeline/cluster/submit.py $(ARGS)

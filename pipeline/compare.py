@@ -1,5 +1,7 @@
 """compare: predictions and costs of both models -> verdict.json and the report in results/compare."""
 
+import own_python  # noqa: F401
+
 import pandas as pd
 
 from reconv.artifacts import Budget, Conditions, DataReport, Manifest, Study

@@ -1,5 +1,6 @@
 """evaluate: classifiers and the test split -> predictions and metrics in results/evaluate/MODEL."""
 
+import own_python  # noqa: F401
 import sys
 
 from reconv.artifacts import TrainingCost

@@ -1,5 +1,7 @@
 """explain: the CNN of seed 0 and the test split -> what it looks for and where it errs, in results/explain."""
 
+import own_python  # noqa: F401
+
 import pandas as pd
 
 from reconv.artifacts import Metrics

@@ -1,5 +1,7 @@
 """fetch: the source that params.yaml names -> data/raw."""
 
+import own_python  # noqa: F401
+
 if __name__ == "__main__":
     # Processes that read files load this file as well, and need nothing of it.
     from reconv.data.sources import fetch

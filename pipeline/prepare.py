@@ -1,5 +1,7 @@
 """prepare: data/raw -> packed arrays, a fixed split and a report on the images in data/prepared."""
 
+import own_python  # noqa: F401
+
 if __name__ == "__main__":
     # Every decoding process reads this file as well, and needs nothing of it: half a second each.
     from reconv.cluster_decoding import decoder

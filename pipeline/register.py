@@ -1,5 +1,7 @@
 """register: the verdict's winner -> MLflow's registry, as champion if it earned it; results/register.json."""
 
+import own_python  # noqa: F401
+
 from reconv.artifacts import TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.places import REGISTERED, train_dir

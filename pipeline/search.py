@@ -1,5 +1,6 @@
 """search: data/prepared -> the trials and the best values of one model in results/search/MODEL."""
 
+import own_python  # noqa: F401
 import sys
 
 from reconv.console import SearchProgress
@@ -27,7 +28,6 @@ if __name__ == "__main__":
         epochs, seed = params.search.max_epochs, params.search.seed
         this.run.set_tags(trainings_tag("search", model, params, epochs, seed, data.manifest, threads))
         outcome = search(model, params, data, state, this.session, this.observers(progress))
-
         out = search_dir(model)
         write_csv(out / "trials.csv", outcome.trials)
         write_yaml(out / "best.yaml", outcome.best)

@@ -1,5 +1,6 @@
 """study: data/prepared and the best values of both models -> why one of them wins, in results/study."""
 
+import own_python  # noqa: F401
 from contextlib import nullcontext
 
 from reconv.console import StudyProgress

@@ -1,5 +1,6 @@
 """train: data/prepared and the search's best values -> a classifier per seed in results/train/MODEL."""
 
+import own_python  # noqa: F401
 import sys
 
 from reconv.console import TrainProgress
@@ -29,7 +30,6 @@ if __name__ == "__main__":
         shares = session.threads_per_training, session.workers[1]
         this.run.set_tags(trainings_tag("train", model, params, params.train.max_epochs, None, data.manifest, *shares))
         trained, cost = train_seeds(jobs, data, state, session, this.observers(progress))
-
         out = train_dir(model)
         write_trained(trained, cost, conditions_of(jobs, best["values"], data.manifest, trained, cost), out)
         log_training(this.run, model, cost, out / "curves.csv", {seed: one.weights for seed, one in trained.items()})

@@ -17,8 +17,8 @@ PIPELINE = REPOSITORY / "pipeline"
 MODULES = sorted(
     ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py") if path.stem != "__init__"
 )
-COMMANDS = {"retrain"}  # in pipeline/, beside the stages
-SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py") if path.stem not in COMMANDS)
+OTHERS = {"retrain", "own_python"}  # in pipeline/, beside the stages
+SCRIPTS = sorted(path.stem for path in PIPELINE.glob("*.py") if path.stem not in OTHERS)
 
 BASE = {
     *("errors", "masking", "domains", "params", "artifacts", "files", "yaml_files", "model_json", "places", "resuming"),
@@ -28,6 +28,8 @@ BASE = {
 ALLOWED: dict[str, set[str]] = {
     "errors": {"masking"},
     "interruption": set(),
+    "git": {"errors"},
+    "environment": {"git", "places"},
     "masking": set(),
     "untrusted": set(),
     "domains": set(),
@@ -52,18 +54,29 @@ ALLOWED: dict[str, set[str]] = {
     "explain": BASE | {"data", "models"},
     "study": BASE | {"data", "models", "training", "evaluation", "serving.logits"},
     "report": BASE | {"evaluation"},
-    "tracking": BASE | {"training.observer"},
+    "tracking": BASE | {"git", "training.observer"},
     "serving": BASE | {"data", "models"},
     "registry": BASE | {"data", "serving", "tracking"},
     "exporting": {"errors", "files", "model_json", "places", "data.arrays", "serving.answering", "serving.bundle"},
     "cluster_decoding": BASE | {"data", "training.cluster", "training.ray_data"},
-    "submission": BASE | {"dead_locks", "tracking"},
+    "submission": BASE | {"dead_locks", "environment", "git", "tracking"},
     "prediction": BASE | {"data", "serving", "training.cluster", "training.precision", "training.ray_data"},
     "retraining": BASE | {"data", "dead_locks", "registry", "repro", "running", "serving", "submission", "tracking"},
     "reproducing": BASE | {"data", "submission", "tracking", "training"},
     "inspection": BASE | {"data"},
     "devices": {"errors", "training.precision"},
-    "doctor": BASE | {"data.remote", "devices", "registry", "tracking", "training.cluster"},
+    "doctor": BASE
+    | {
+        "data.remote",
+        "data.spec",
+        "devices",
+        "environment",
+        "git",
+        "registry",
+        "tracking",
+        "training.cluster",
+        "training.session_folder",
+    },
     "demo": {
         "errors",
         "places",
@@ -80,6 +93,7 @@ ALLOWED: dict[str, set[str]] = {
         "dead_locks",
         "demo",
         "doctor",
+        "environment",
         "exporting",
         "inspection",
         "interruption",
@@ -96,6 +110,7 @@ ALLOWED: dict[str, set[str]] = {
     | {
         "console",
         "dvc",
+        "environment",
         "interruption",
         "running",
         "tracking",
@@ -124,6 +139,8 @@ HEAVY = {"ray", "mlflow", "dvc"}
 PLUMBING = {
     "masking",
     "errors",
+    "environment",
+    "git",
     "interruption",
     "domains",
     "params",

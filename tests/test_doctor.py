@@ -13,6 +13,7 @@ from project_folder import environment
 from reconv import devices, doctor
 from reconv.doctor import Check, before_a_run, examine
 from reconv.tracking.server import connect
+from reconv.training import session_folder
 
 RECONV = str(Path(sys.executable).with_name("reconv"))
 
@@ -32,6 +33,11 @@ def champion(dvc_project: Path) -> int:
     version = int(client.create_model_version("images", "file:///gone", tags={"test_accuracy": "0.9"}).version)
     client.set_registered_model_alias("images", "champion", str(version))
     return version
+
+
+def set_source(project: Path, source: str) -> None:
+    params = (project / "params.yaml").read_text().replace("folder:images", source)
+    (project / "params.yaml").write_text(params)
 
 
 def found(checks: Callable[[], object] = before_a_run) -> dict[str, Check]:
@@ -60,6 +66,13 @@ def test_looking_changes_nothing(dvc_project: Path) -> None:
         ("DVC", lambda p: (p / ".dvc").rename(p / "gone"), "is no DVC project", "`dvc init`"),
         ("DVC", lambda p: (p / "dvc.yaml").unlink(), "dvc.yaml is missing", "git checkout dvc.yaml"),
         ("images", lambda p: (p / "images").rename(p / "gone"), "images does not exist", "data.source"),
+        (
+            "images",
+            lambda p: set_source(p, "/data/x"),
+            "data.source is '/data/x'",
+            "Write folder:/data/x",
+        ),
+        ("images", lambda p: set_source(p, "fashion"), "data.source is 'fashion'", "Change it in params.yaml"),
     ],
 )
 def test_what_is_missing_is_a_problem_with_a_remedy(dvc_project, name, spoil, said, remedy) -> None:
@@ -144,9 +157,17 @@ def test_what_was_not_looked_at_is_not_called_fine(dvc_project, monkeypatch, nam
     assert found()[name].state == "unchecked"
 
 
+def test_a_machine_without_a_folder_for_ray_is_a_problem(dvc_project: Path, monkeypatch) -> None:
+    monkeypatch.setattr(session_folder, "_MOST_BYTES", 0)
+
+    check = found()["Ray"]
+
+    assert check.state == "problem"
+    assert "Set TMPDIR" in check.text
+
+
 def test_images_to_download_are_not_called_fine(dvc_project: Path) -> None:
-    params = (dvc_project / "params.yaml").read_text().replace("folder:images", "fashion-mnist")
-    (dvc_project / "params.yaml").write_text(params)
+    set_source(dvc_project, "fashion-mnist")
     assert found()["images"].state == "unchecked"
 
 

@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 def test_a_stage_starts_without_what_it_does_not_need(script: str) -> None:
     """What a script imports before it runs; the drivers of search and train leave torch to their workers."""
     code = (
-        "import runpy, sys; sys.argv[1:] = ['cnn'];"
+        "import runpy, sys; sys.argv[1:] = ['cnn']; sys.path.insert(0, 'pipeline');"
         f"runpy.run_path('pipeline/{script}', run_name='imported');"
         "print(*sys.modules)"
     )

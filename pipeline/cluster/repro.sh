@@ -14,6 +14,8 @@ if [ ! -d "$folder" ]; then
     mv "$folder.new" "$folder"
 fi
 cd "$folder"
+# Of a user id without a passwd entry, for DVC.
+export USER="${USER:-user}"
 # Workers import the code of this commit, too.
 export PYTHONPATH="$folder/src"
 # RECONV_WAIT_FOR: what scale.py shall ask for, such as "--num-gpus=2 --num-cpus=8".

@@ -5,17 +5,18 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from reconv.devices import Gpu, ask_torch, cpu_has_native_bf16, driver_gpus, has_gpu_file, num_cores
-from reconv.errors import ReconvError
+from reconv.environment import NO_NAME, has_user_name
+from reconv.errors import GitError, ReconvError
+from reconv.git import ask_git, is_in_git
 from reconv.masking import masked
 from reconv.params import Params, load_params
 
@@ -26,6 +27,10 @@ _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "ray", "mlflow", "dvc"
 _FEW_BYTES, _VERY_FEW_BYTES = 10 * 10**9, 10**9
 _FEW_MEMORY_BYTES = 4 * 10**9
 _GB = 1e9
+_WITHOUT_GIT = (
+    "`make repro` and `reconv run` work without, but name no commit; `dvc repro` needs "
+    "`dvc config --local core.no_scm true`, and `dvc exp` needs git."
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ def examine() -> Iterator[Check]:
     """Yield each check as soon as it is known, the slow ones last. This process imports neither torch nor Ray."""
     yield _python()
     yield _packages()
+    yield from _user()
     yield from before_a_run()
     yield _memory()
     yield _git()
@@ -73,6 +79,14 @@ def _python() -> Check:
             "unset PYTHONDONTWRITEBYTECODE: every process compiles all libraries anew, which takes 20 s each time.",
         )
     return Check("Python", "fine", text)
+
+
+def _user() -> Iterator[Check]:
+    """Nothing unless the system has no name for the user."""
+    name = os.environ.get("USER", "")
+    if not has_user_name() or name == NO_NAME:
+        text = f"the user id {os.getuid()} has no name on this machine"
+        yield Check("user", "warning", text, f"before `dvc` on its own: export USER={NO_NAME} (make and reconv do).")
 
 
 def _packages() -> Check:
@@ -139,30 +153,25 @@ def _memory() -> Check:
 
 def _git() -> Check:
     try:
-        done = subprocess.run(
-            ["git", "status", "--porcelain", "--branch"], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("git", "warning", f"not usable ({error})", "install git: runs then name their commit.")
-    if done.returncode:
-        return Check(
-            "git",
-            "warning",
-            "this folder is no working copy",
-            "`git init`: runs name their commit, `dvc exp` needs it.",
-        )
-    changed = len(done.stdout.splitlines()) - 1
+        changed = len(ask_git("status", "--porcelain", "--branch").splitlines()) - 1
+    except GitError as error:
+        check = _problem("git", error, "warning")
+        return check if is_in_git() else replace(check, remedy=f"{check.remedy} {_WITHOUT_GIT}")
     return Check("git", "fine", f"{changed} changed files" if changed else "nothing uncommitted")
 
 
 def _source(params: Params) -> Check:
     from reconv.data.remote import is_url
+    from reconv.data.spec import parse_source
 
     source = params.data.source
-    kind, _, location = source.partition(":")
-    if kind not in ("folder", "table", "archive") or is_url(location):
+    try:
+        files = parse_source(source)
+    except ReconvError as error:
+        return _problem("images", error)
+    if files is None or is_url(files[1]):
         return Check("images", "unchecked", f"{source}, which `fetch` downloads")
-    if not Path(location).expanduser().exists():
+    if not (location := Path(files[1])).exists():
         return Check("images", "problem", f"{location} does not exist", "correct data.source in params.yaml.")
     return Check("images", "fine", source)
 
@@ -183,10 +192,12 @@ def _tracking(params: Params) -> Check:
 
 def _cluster(params: Params) -> Check:
     from reconv.training.cluster import check_reachable, cluster_address
+    from reconv.training.session_folder import usable_places
 
     address = cluster_address(params.resources)
     if address is None:
-        return Check("Ray", "fine", "starts on this machine with each stage that needs it, and ends with it")
+        text = "starts on this machine with each stage that needs it, and ends with it"
+        return _tried("Ray", text, usable_places, is_known=True)
     can_look = address == "auto" or address.rpartition(":")[2].isdigit()
     return _tried("Ray", f"the cluster at {address}", lambda: check_reachable(address), can_look)
 

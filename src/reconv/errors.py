@@ -60,5 +60,9 @@ class RetrainingError(ReconvError):
     """A retraining could not go on; the next one does."""
 
 
+class GitError(ReconvError):
+    """git is missing, or refuses to work in this folder."""
+
+
 class SubmissionError(ReconvError):
     """A job could not be sent to a cluster, or its outputs could not be brought home."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reconv.artifacts import DataFinding, Split
-from reconv.data.files import kind_of
 from reconv.data.packing import examine
 from reconv.data.sources import SOURCES, fetch
+from reconv.data.spec import kind_of
 from reconv.params import PLAIN_COLUMNS, DataParams
 from reconv.places import STATE
 

@@ -15,6 +15,7 @@ import psutil
 from reconv.console import Console, log_path, quiet_libraries
 from reconv.dvc.recorded import INPUTS
 from reconv.dvc.stage_inputs import StageInputs
+from reconv.environment import complete_environment
 from reconv.errors import ReconvError
 from reconv.files import AnyPath, clear_dir, refusal, write_json
 from reconv.interruption import INTERRUPTED, interruptible
@@ -86,6 +87,7 @@ def stage(name: str, model: str | None = None, open_session: OpenSession = lambd
 
     A ReconvError is the user's to mend and printed as it is; anything else is our mistake and comes with a traceback.
     """
+    complete_environment()
     _use_the_code_of_this_copy()
     succeeded: list[ExitStack] = []  # with what the end of the process closes
     atexit.register(_skip_teardown, succeeded)  # first registered, so that it runs after the hooks of every library

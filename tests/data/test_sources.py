@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from reconv.artifacts import RawSource
 from reconv.data.files import FilesSource
 from reconv.data.sources import SOURCES, fetch, source_of, verify_raw
+from reconv.data.spec import PUBLISHED
 from reconv.errors import DataError, ParamsError
 from reconv.places import STATE
 
@@ -52,6 +53,27 @@ def test_unknown_source_lists_the_known_ones(spec: str) -> None:
         ParamsError, match=r"must be one of fashion-mnist, .*svhn, folder:PATH, table:PATH, archive:PATH"
     ):
         source_of(spec, None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "remedy"),
+    [
+        ("/data/photos", "folder:/data/photos"),
+        ("here", "folder:here"),
+        ("photos/all.csv", "table:photos/all.csv"),
+        ("~/photos.zip", "archive:~/photos.zip"),
+        ("s3://bucket/photos.tar.gz", "Change it"),
+    ],
+)
+def test_a_path_without_its_kind_is_answered_with_what_to_write(spec: str, remedy: str) -> None:
+    Path("here").mkdir()
+
+    with pytest.raises(ParamsError, match=f"{remedy}.* in params.yaml"):
+        source_of(spec, None)
+
+
+def test_what_is_checked_before_a_run_are_the_names_that_fetch_knows() -> None:
+    assert tuple(SOURCES) == PUBLISHED
 
 
 def test_folder_may_be_in_the_home_folder() -> None:

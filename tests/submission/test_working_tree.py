@@ -85,5 +85,5 @@ def test_a_changed_file_or_argument_makes_another_submission(repository: Path) -
 def test_a_folder_without_git_says_what_to_do(folder: Path) -> None:
     (folder / "dvc.yaml").write_text(PIPELINE)
 
-    with pytest.raises(SubmissionError, match=r"is no working copy of git .* Run `git init`"):
+    with pytest.raises(SubmissionError, match=r"is not in a git repository\.\nRun `git init`"):
         WorkingTree()

@@ -111,8 +111,8 @@ def test_what_cannot_be_kept_is_said_once_and_stops_nothing(open_run, client, sa
         full.setattr(run.courier.journal, "append", fail)
         for _ in range(3):
             run.log_metrics({"a": 1.0})
-    assert len(said) == 1
-    assert "goes on without it" in said[0]
+    (once,) = [text for text in said if "commit" not in text]  # there is no git here
+    assert "goes on without it" in once
 
 
 def test_what_mlflow_refuses_is_said_once_and_takes_nothing_else_with_it(open_run, client, said):
@@ -123,8 +123,8 @@ def test_what_mlflow_refuses_is_said_once_and_takes_nothing_else_with_it(open_ru
         run.log_metrics({"after": 1.0})
     data = client.get_run(run.run_id).data
     assert (data.metrics, data.params) == ({"before": 1.0, "after": 1.0}, {"once": "1"})
-    assert len(said) == 1
-    assert "refuses a record" in said[0]
+    (once,) = [text for text in said if "commit" not in text]  # there is no git here
+    assert "refuses a record" in once
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "https://localhost:9"])

@@ -10,11 +10,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from reconv.environment import complete_environment
 from reconv.errors import BusyError, ReconvError
 from reconv.interruption import INTERRUPTED, interruptible
 from reconv.untrusted import printable, printable_lines
@@ -34,8 +34,7 @@ def well_behaved(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         quieten()
-        # A schedule has no virtual environment on its path, and stages are started as `python`.
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        complete_environment()
         try:
             with interruptible():
                 return function(*args, **kwargs)

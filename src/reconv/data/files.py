@@ -4,8 +4,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
-from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -18,6 +16,7 @@ from reconv.data.inspecting import inspect
 from reconv.data.listing import Listing
 from reconv.data.remote import RemoteStorage, is_url, parent_of
 from reconv.data.skipped import not_images, sort_out
+from reconv.data.spec import TABLES, Kind
 from reconv.data.storage import FolderStorage, Storage
 from reconv.data.table_listing import list_table, refuse_if_none_exists, wanted
 from reconv.data.tables import MAX_TABLE_BYTES, Table, read_table
@@ -25,16 +24,6 @@ from reconv.errors import DataError, ImageError
 from reconv.params import PLAIN_COLUMNS, ColumnsParams
 
 LISTED = "images.parquet"
-Kind = Literal["folder", "table", "archive"]
-TABLES, ARCHIVES = (".csv", ".parquet"), (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-
-
-def kind_of(location: str) -> Kind:
-    """Return what a path or URL seems to be: a table or an archive by its suffix, anything else a folder."""
-    name = urlsplit(location).path.lower() if is_url(location) else location.lower()
-    if not is_url(location) and Path(location).expanduser().is_dir():
-        return "folder"
-    return "table" if name.endswith(TABLES) else "archive" if name.endswith(ARCHIVES) else "folder"
 
 
 @dataclass(frozen=True)

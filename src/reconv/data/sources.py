@@ -2,12 +2,12 @@
 
 A published set becomes four arrays (train and test, images and labels), the same bytes wherever it came from. Files of
 images stay where they are, or are copied from where a URL leads: data/raw then lists them with their SHA-256. To add a
-data set, add a row to SOURCES.
+data set, add a row to SOURCES and its name to `spec.PUBLISHED`.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from reconv.artifacts import RawSource, SkippedFiles
 from reconv.data import gate
-from reconv.data.files import LISTED, FilesSource, Kind
+from reconv.data.files import LISTED, FilesSource
 from reconv.data.idx import IdxSource
-from reconv.data.remote import is_url, refuse_unusable
+from reconv.data.remote import is_url
 from reconv.data.skipped import grouped
+from reconv.data.spec import parse_source
 from reconv.data.torchvision_sets import TorchvisionSource
-from reconv.errors import DataError, ParamsError
+from reconv.errors import DataError
 from reconv.files import sha256_of_file, write_array, write_parquet
 from reconv.params import PLAIN_COLUMNS, ColumnsParams
 from reconv.places import STATE, from_project
@@ -72,20 +73,12 @@ def source_of(
     Raises:
         ParamsError: no such name, or a URL that cannot be used.
     """
-    kind, _, location = spec.partition(":")
-    for known in get_args(Kind):
-        if location and kind == known:
-            if is_url(location):
-                refuse_unusable(location, is_folder=kind == "folder")
-                return FilesSource(known, location, group, state, columns)
-            return FilesSource(known, str(from_project(Path(location).expanduser())), group, state, columns)
-    if spec not in SOURCES:
-        kinds = ", ".join(f"{known}:PATH" for known in get_args(Kind))
-        raise ParamsError(
-            f"data.source is {spec!r}, must be one of {', '.join(SOURCES)}, {kinds} (each a path or a URL).\n"
-            "Change it in params.yaml."
-        )
-    return SOURCES[spec]
+    files = parse_source(spec, SOURCES)
+    if files is None:
+        return SOURCES[spec]
+    kind, location = files
+    found = location if is_url(location) else str(from_project(Path(location)))
+    return FilesSource(kind, found, group, state, columns)
 
 
 def fetch(

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from reconv.artifacts import SkippedFiles
 from reconv.data.decoding import Conversion, is_named_like_an_image
-from reconv.data.files import ARCHIVES, TABLES, FilesSource, kind_of
+from reconv.data.files import FilesSource
 from reconv.data.limited_decoding import decode
 from reconv.data.remote import RemoteStorage, is_url, parent_of, refuse_unusable
 from reconv.data.shards import mapped
 from reconv.data.skipped import Skipped, grouped, not_images, sort_out
+from reconv.data.spec import ARCHIVES, TABLES, kind_of
 from reconv.data.storage import FolderStorage, Storage, shown, stamp_of
 from reconv.data.table_listing import image_paths, refuse_if_none_exists
 from reconv.errors import DataError, ImageError

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from reconv.environment import complete_environment
 from reconv.errors import ReconvError
 from reconv.files import write_text
 from reconv.masking import masked
@@ -42,6 +43,7 @@ def run_job(name: str, job: str, arguments: Sequence[str], say: Say) -> int:
     assert params.resources.storage is not None  # or the job was not sent
     shutil.copytree(Path.cwd(), folder, dirs_exist_ok=True)
     os.chdir(folder)
+    complete_environment()
     write_text(Path(".dvc/config.local"), "[core]\n    no_scm = true\n")
     record = JobRecord(params.resources.storage, job)
     record.begin()
@@ -103,7 +105,6 @@ def _environment() -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != _JOB_CONFIG}
     return {
         **inherited,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": str(Path("src").absolute()),
     }
 

@@ -1,12 +1,12 @@
 """The working copy as it travels to a cluster: what git tracks, with its uncommitted changes, and nothing else."""
 
-import subprocess
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconv.errors import SubmissionError
+from reconv.errors import GitError, SubmissionError
 from reconv.files import digest_of, sha256_of_file
+from reconv.git import ask_git
 from reconv.submission.locked import LOCK, kept_in_git, locked_outputs
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the same files make the same archive
@@ -55,11 +55,9 @@ def submission_name(sums: dict[str, str], arguments: Sequence[str]) -> str:
 
 def _listed(*options: str) -> list[str]:
     """Regular files: a link might lead to what is not meant to leave this machine."""
-    done = subprocess.run(["git", "ls-files", "-z", *options], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SubmissionError(
-            f"{Path.cwd()} is no working copy of git ({done.stderr.strip()}): only what git tracks is sent. "
-            "Run `git init` and `git add` what belongs to the project."
-        )
-    names = dict.fromkeys(name for name in done.stdout.split("\0") if name)
+    try:
+        listed = ask_git("ls-files", "-z", *options)
+    except GitError as error:
+        raise SubmissionError(f"only what git tracks is sent: {error}") from None
+    names = dict.fromkeys(name for name in listed.split("\0") if name)
     return [name for name in names if Path(name).is_file() and not Path(name).is_symlink()]

@@ -3,14 +3,14 @@
 import os
 import re
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from reconv.errors import DataError, UnavailableError
+from reconv.errors import DataError, GitError, UnavailableError
 from reconv.files import digest_of, read_json, slug, write_json
+from reconv.git import ask_git
 from reconv.masking import masked
 from reconv.params import Params
 from reconv.places import STATE, project
@@ -57,7 +57,7 @@ def open_stage_run(params: Params, stage: str, model: str | None, say: Callable[
     try:
         client = connect(uri)
         experiment_id = experiment_of(client, uri, params)
-        pipeline = _pipeline_run(client, experiment_id, params)
+        pipeline = _pipeline_run(client, experiment_id, params, say)
         run_id = _join_or_create(client, experiment_id, pipeline, name)
         courier = Courier(client, uri, run_id, _unfinished(), say)
     except Exception as error:  # whatever the store's client raises
@@ -156,7 +156,9 @@ def experiment_of(client: "MlflowClient", uri: str, params: Params) -> str:
     return experiment_id
 
 
-def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) -> dict[str, Any]:
+def _pipeline_run(
+    client: "MlflowClient", experiment_id: str, params: Params, say: Callable[[str], None]
+) -> dict[str, Any]:
     """The pipeline run that an interrupted `dvc repro` left, if the parameters are the same; else a new one."""
     from mlflow.entities import Param
 
@@ -165,7 +167,7 @@ def _pipeline_run(client: "MlflowClient", experiment_id: str, params: Params) ->
         pipeline: dict[str, Any] = read_json(_PIPELINE)
         if pipeline["key"] == key and _exists(client, pipeline["run_id"]):
             return pipeline
-    commit, experiment = git_commit(), os.environ.get("DVC_EXP_NAME", "")
+    commit, experiment = git_commit(say), os.environ.get("DVC_EXP_NAME", "")
     run = client.create_run(
         experiment_id,
         run_name=" ".join(filter(None, ["repro", time.strftime("%m-%d %H:%M"), commit[:7], experiment])),
@@ -209,15 +211,16 @@ def _exists(client: "MlflowClient", run_id: str) -> bool:
         return False
 
 
-def git_commit() -> str:
-    """Of the working copy, or of the one that was sent here as a job; empty outside of git."""
+def git_commit(say: Callable[[str], None] = lambda _: None) -> str:
+    """Return the commit of this folder, or of the one that was sent here as a job; empty, and say why, if there is
+    none."""
     if sent := os.environ.get("RECONV_COMMIT"):
         return sent
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+        return ask_git("rev-parse", "HEAD").strip()
+    except GitError as error:
+        say(f"runs and models will not name a commit: {error}")
         return ""
-    return found.stdout.strip()
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import secrets
+import shlex
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +132,8 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
     if is_local:
         config = _PRELOAD if num_trainings else _NO_EARLY_WORKERS
         # A copy, since Ray writes this session's folder into it, and would use that for the next session as well.
-        options = {**_LOCAL_OPTIONS, "_system_config": {**config}, "_temp_dir": str(new_session_folder())}
+        options = {**_LOCAL_OPTIONS, **_quoted_python(), "_system_config": {**config}}
+        options["_temp_dir"] = str(new_session_folder())
     else:
         # The nodes need have no reconv, or another one; what it imports they have to have.
         options = {"runtime_env": {"py_modules": [str(Path(__file__).parents[1])], "env_vars": _QUIET}}
@@ -144,6 +146,13 @@ def ray_session(resources: ResourcesParams, num_trainings: int | None = None) ->
         yield _connected_session(resources, num_trainings, is_local)
     finally:
         _end()
+
+
+def _quoted_python() -> dict[str, Any]:
+    """Quote the interpreter's path where it has to be: Ray puts it into a shell's command as it is, and a worker whose
+    path has a blank would never start."""
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"runtime_env": {"py_executable": quoted}}
 
 
 def _end() -> None:

@@ -8,11 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 from reconv.errors import ParamsError, UnavailableError
+from reconv.training.session_folder import why_workers_died
 
 LIMIT = "RECONV_WAIT_SECONDS"
 # An autoscaler may take a quarter of an hour for a GPU node; this machine does not grow.
 _LIMIT_SECONDS, _LOCAL_LIMIT_SECONDS = 1800.0, 300.0
 _SAY_SECONDS = 60.0
+_START_SECONDS = 20.0  # after which a worker that ended is not about to be started again by itself
 LOOK_SECONDS = 2.0
 _SHOWN = 6
 
@@ -62,6 +64,11 @@ class WaitForRoom:
                 self._judge(now - self._since)
 
     def _judge(self, waited: float) -> None:
+        if waited >= _START_SECONDS and (reason := why_workers_died()):
+            raise UnavailableError(
+                f"Ray's workers on this machine end as they start: {reason}\n"
+                "Correct that (`make setup` repairs the environment), then run the same command again."
+            )
         if waited >= self._limit:
             raise UnavailableError(
                 f"no room in the Ray cluster after {waited:.0f} s: {self._described()}.\n"

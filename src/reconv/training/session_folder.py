@@ -6,12 +6,15 @@ there), and never removes what a session leaves. Called by cluster and, at the e
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
+
+import psutil
 
 from reconv.errors import UnavailableError
 
@@ -20,6 +23,7 @@ _IN_IT = "/rv-ray-12345678/r/session_2026-01-01_00-00-00_123456_4194304/sockets/
 _MOST_BYTES = 107 - len(_IN_IT)
 """The bound for the path of the folder that holds it: the path of a Unix socket has at most 107 bytes."""
 _REMOVAL_SECONDS = 1.0
+_STARTED = re.compile(r"Started worker process with pid (\d+)")  # as Ray's raylet logs it
 
 _own: dict[Path, int] = {}
 """Folder -> descriptor that holds its lock. Another process that gets it knows that the owner is gone."""
@@ -31,13 +35,50 @@ def new_session_folder() -> Path:
     Raises:
         UnavailableError: no temporary folder can be used.
     """
-    for place in _places():
+    for place in usable_places():
         with suppress(OSError):
             _remove_abandoned(place)
             return _new_in(place)
-    raise UnavailableError(
+    raise _no_place()
+
+
+def usable_places() -> list[Path]:
+    """Return the temporary folders that can hold a session's, the first choice first.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    places = [*_places()]
+    if not places:
+        raise _no_place()
+    return places
+
+
+def why_workers_died() -> str:
+    """Return why the last worker process that this process's session started ended before it could work; empty if it
+    did not."""
+    logs = next((folder / "r" / "session_latest" / "logs" for folder in _own), None)
+    if logs is None or not (raylet := logs / "raylet.out").exists():
+        return ""
+    started = _STARTED.findall(raylet.read_text(encoding="utf-8", errors="replace"))
+    if not started or _is_alive(int(started[-1])) or any(logs.glob(f"python-core-worker-*_{started[-1]}.log")):
+        return ""
+    errors = [*logs.glob(f"worker-*-{started[-1]}.err"), logs / "raylet.err"]  # a shell's error goes to the latter
+    lines = [line for path in errors for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((line.strip() for line in reversed(lines) if line.strip()), "they leave no message")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _no_place() -> UnavailableError:
+    return UnavailableError(
         f"Ray needs a temporary folder that can be written to and has a path of at most {_MOST_BYTES} bytes; none of "
-        f"these is one: {', '.join(map(str, _places(any_length=True)))}. Set TMPDIR to such a folder."
+        f"these is one: {', '.join(map(str, _places(is_any=True)))}. Set TMPDIR to such a folder."
     )
 
 
@@ -54,10 +95,12 @@ def remove_session_folders() -> None:
         os.close(lock)
 
 
-def _places(any_length: bool = False) -> Iterator[Path]:
+def _places(is_any: bool = False) -> Iterator[Path]:
     named = (os.environ.get("RAY_TMPDIR"), gettempdir(), "/tmp", os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm")
     for name in dict.fromkeys(named):
-        if name and (any_length or len(os.fsencode(name)) <= _MOST_BYTES) and Path(name).is_dir():
+        if not name or not Path(name).is_dir():
+            continue
+        if is_any or (len(os.fsencode(name)) <= _MOST_BYTES and os.access(name, os.W_OK | os.X_OK)):
             yield Path(name).absolute()
 
 
