@@ -21,8 +21,9 @@ QUICK = {
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The caller's, less what says where to run."""
+    """The caller's, less what says where to run, and less what a stage in this process set."""
     ours = (
+        "DVC_SYSTEM_CONFIG_DIR",
         "RAY_ADDRESS",
         "RAY_AUTH_MODE",
         "RAY_AUTH_TOKEN",

@@ -94,7 +94,7 @@ def test_an_unknown_model_is_named_with_those_there_are(project: Path) -> None:
     done = reconv("predict", "images")
 
     assert done.returncode == 1
-    assert "no model is registered as images: `dvc repro` registers one." in done.stderr
+    assert "no model is registered as images: `reconv run` registers one." in done.stderr
 
 
 def test_inspect_says_what_is_in_a_source_and_what_is_wrong(project: Path) -> None:
