@@ -64,8 +64,16 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-        _wait_for(self._port, self._process)
+        """Again and again while what is left of a killed one holds its memory."""
+        deadline = time.monotonic() + _START_SECONDS
+        nowhere = subprocess.DEVNULL
+        while True:
+            self._process = subprocess.Popen(self._command, stdout=nowhere, stderr=nowhere, cwd="/")
+            if _is_up(self._port, self._process, deadline):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError("PostgreSQL does not start")
+            time.sleep(0.5)
 
     def kill(self) -> None:
         """With its workers, at once."""
@@ -149,15 +157,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("PostgreSQL does not start") from None
-            time.sleep(0.1)
+def _is_up(port: int, process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait until it takes connections, or has ended."""
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
