@@ -186,6 +186,8 @@ def test_a_copy_and_its_experiments_leave_the_original_alone_and_may_be_moved(fi
     subprocess.run(["cp", "-r", finished, copy], check=True)
     before = store_of(finished)
     (copy / ".dvc" / "config").write_text("")  # with git from now on
+    with (copy / ".gitignore").open("a") as ignored:  # which DVC does itself where there is git
+        ignored.write("/results/registry.json\n/results/register.json\n")
     git(copy, "init", "--quiet")
     git(copy, "config", "user.name", "test")
     git(copy, "config", "user.email", "test@example.com")

@@ -103,7 +103,7 @@ def test_a_second_one_says_who_is_at_work_and_leaves(project):
         held.kill()
 
     assert second.returncode == 75
-    assert f"another one runs retrain in this folder (process {held.pid} on " in second.stdout
+    assert f"another one runs retrain in this project (process {held.pid} on " in second.stdout
     assert reconv(project, "retrain").returncode == 0
 
 

@@ -54,6 +54,7 @@ def compare(
     winner = CNN if of_difference.low > 0 else BASELINE if of_difference.high < 0 else None
     largest = max(class_names, key=lambda name: images_per_class.get(name, 0))
     guess = guessing(answers, labels_N, class_names.index(largest), largest, params)
+    cnn = _name_of_cnn(conditions[CNN])
     return Verdict(
         accuracy=accuracy,
         accuracy_interval={
@@ -74,9 +75,8 @@ def compare(
         notes=(*_about_the_cnn(conditions[CNN]), *_notes(predictions, conditions, labels_N, class_names)),
         winner=winner,
         text=_in_words(
-            _about_difference(
-                _name_of_cnn(conditions[CNN]), winner, difference, of_difference, params.confidence, detectable, classes
-            ),
+            _about_difference(cnn, winner, difference, of_difference, params.confidence, detectable, classes),
+            cnn,
             winner,
             difference,
             of_difference,
@@ -164,12 +164,12 @@ def _notes(
 
 
 def _in_words(
-    text: str, winner: str | None, difference: float, within: Interval, confidence: float, guess: Guessing
+    text: str, cnn: str, winner: str | None, difference: float, within: Interval, confidence: float, guess: Guessing
 ) -> str:
-    """Return what guessing leaves of the verdict's `text`."""
+    """Return what guessing leaves of the verdict's `text`; `cnn` is the CNN's name."""
     if winner in guess.no_better or len(guess.no_better) == 2:  # worth nothing, whoever is ahead
         size = f"{difference * 100:+.1f} points, {confidence:.0%} interval {_bracketed(within)}"
-        return f"{guess.text} The CNN's difference to the feed-forward network is {size}."
+        return f"{guess.text} The {cnn}'s difference to the feed-forward network is {size}."
     return f"{text} {guess.text}".rstrip()
 
 
