@@ -100,7 +100,8 @@ def test_peers_whose_packages_cannot_be_installed_are_not_there(
 
 @pytest.mark.parametrize("script", ["pipeline/prepare.py", "benchmarks/peers/reconv_prepare.py"])
 def test_a_decoding_process_that_reads_the_script_imports_nothing_for_it(script: str) -> None:
-    read = f"import json, runpy, sys; runpy.run_path({script!r}, run_name='__mp_main__')"
+    folder = str(Path(script).parent)  # on the path, as of the process that starts it
+    read = f"import json, runpy, sys; sys.path[0] = {folder!r}; runpy.run_path({script!r}, run_name='__mp_main__')"
 
     ran = run_command(python(f"{read}; print(json.dumps({{'packages': list(sys.modules)}}))"))
 

@@ -187,7 +187,7 @@ def test_a_copy_and_its_experiments_leave_the_original_alone_and_may_be_moved(fi
     before = store_of(finished)
     (copy / ".dvc" / "config").write_text("")  # with git from now on
     with (copy / ".gitignore").open("a") as ignored:  # which DVC does itself where there is git
-        ignored.write("/results/registry.json\n/results/register.json\n")
+        ignored.write("/results/regist*.json\n/results/runs/register.json\n")
     git(copy, "init", "--quiet")
     git(copy, "config", "user.name", "test")
     git(copy, "config", "user.email", "test@example.com")
