@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from reconv.dead_locks import busy, check_not_busy, check_why, forget_the_dead
 from reconv.running import running_stage
 
-# Without DVC's advice on `git add` and autostage after each run: six lines that repeat every output.
+# DVC without its advice on `git add` and autostage after each run: six lines that repeat every output. It is recognised
+# by the word `dvc` in its command line.
 _DVC = (
-    "import logging, sys; from dvc.cli import main; sys.argv[0] = 'dvc'; "
+    "import logging, sys; from dvc.cli import main; del sys.argv[0]; "
     "logging.getLogger('dvc.repo.scm_context').setLevel('WARNING'); sys.exit(main())"
 )
 
@@ -24,7 +25,7 @@ def repro(arguments: Sequence[str]) -> int:
     forget_the_dead()
     check_not_busy()
     sys.stdout.flush()
-    code = _wait(subprocess.Popen([sys.executable, "-c", _DVC, "repro", *arguments]))
+    code = _wait(subprocess.Popen([sys.executable, "-c", _DVC, "dvc", "repro", *arguments]))
     if code:
         check_why()
         if stage := running_stage():

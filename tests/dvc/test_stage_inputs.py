@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -67,16 +67,19 @@ def pipeline(project: Path, repository: Path) -> Iterator[Path]:
         file.unlink()
 
 
-def repro() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ["dvc", "repro"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+DVC = ("dvc", "repro")
+OURS = (sys.executable, "-c", "import sys; from reconv.repro import repro; sys.exit(repro([]))")
+"""What `reconv run`, and so `make repro`, calls."""
 
 
-def paused_in(name: str) -> subprocess.Popen[str]:
+def repro(command: Sequence[str] = DVC) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def paused_in(name: str, command: Sequence[str] = DVC) -> subprocess.Popen[str]:
     """A `dvc repro` whose stage `name` has begun its work."""
     Path(f"{name}.wait").touch()
-    running = repro()
+    running = repro(command)
     deadline = time.monotonic() + 60
     while not Path(f"{name}.started").exists():
         assert running.poll() is None, running.communicate()[0]
@@ -222,8 +225,11 @@ def test_outputs_of_another_branch_are_not_those_that_dvc_lock_speaks_of(pipelin
     run_again()
 
 
-def test_an_experiment_beside_a_running_pipeline_does_not_change_its_next_stage(pipeline: Path) -> None:
-    running = paused_in("prepare")
+@pytest.mark.parametrize("command", [DVC, OURS], ids=["dvc", "reconv"])
+def test_an_experiment_beside_a_running_pipeline_does_not_change_its_next_stage(
+    pipeline: Path, command: Sequence[str]
+) -> None:
+    running = paused_in("prepare", command)
     beside = ["dvc", "exp", "run", "-S", "compare.confidence=0.8"]
     assert subprocess.run(beside, env=environment(), capture_output=True, check=False).returncode != 0
     assert yaml.safe_load(Path("params.yaml").read_text())["compare"]["confidence"] == 0.8
