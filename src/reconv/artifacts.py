@@ -75,7 +75,7 @@ class Manifest(Artifact):
     """Of each channel over the training split, in units of 0 to 255."""
     std: tuple[float, ...]
     value_range: tuple[int, int] = Field(default=(0, 65535), exclude_if=lambda values: values == (0, 65535))
-    """Of images with more than 8 bits: the values that became black and white."""
+    """The values that became black and white, in images with more than 8 bits."""
 
     @property
     def num_classes(self) -> int:
@@ -261,7 +261,7 @@ class Condition(Artifact):
 
 
 class Guessing(Artifact):
-    """What the best answer is worth that takes no image: always the largest class of the training images."""
+    """The accuracy of always answering the largest class of the training images."""
 
     class_name: str
     accuracy: float
@@ -271,7 +271,7 @@ class Guessing(Artifact):
     no_better: tuple[str, ...]
     """Models that are not proven better than guessing, or give nearly all images the same answer."""
     text: str
-    """What to say of these models; empty if there are none."""
+    """A sentence about these models; empty if there are none."""
 
 
 class Verdict(Artifact):
@@ -459,7 +459,7 @@ class Comparison(Artifact):
     champion_candidate: str
     """Identity of that version; empty where it is not known or there was none."""
     number: int
-    """Of the comparisons on the test images, from 1."""
+    """Number of the comparison on these test images, from 1."""
     test_set: str
     """Digest of the test images."""
 

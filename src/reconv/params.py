@@ -62,7 +62,7 @@ class ColumnsParams(Section):
 
 
 PLAIN_COLUMNS = ColumnsParams()
-"""Of a table that names its columns as reconv does."""
+"""The columns of a table that has the usual names."""
 
 
 class DataParams(Section):

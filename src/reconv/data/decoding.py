@@ -26,7 +26,7 @@ SUFFIXES = frozenset(
         *(".avif", ".heic", ".heif"),
     }
 )
-"""Of names that promise an image. Others are looked into: the content decides."""
+"""File extensions of images. The content of other files is checked."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
@@ -63,9 +63,9 @@ class Conversion:
     channels: Literal[1, 3]
     resize: Resize
     transparency: Transparency = "ignore"
-    """What is seen through transparent pixels: their own colour (ignore), white or black."""
+    """The colour of transparent pixels: their own (ignore), white or black."""
     value_range: ValueRange = FULL_RANGE
-    """Of images with more than 8 bits: the values that become black and white."""
+    """The values that become black and white, in images with more than 8 bits."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

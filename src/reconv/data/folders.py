@@ -115,7 +115,7 @@ def _below(counts: Iterable[Folder], at: Folder) -> dict[str, set[str]]:
 
 
 def _wrapper(counts: Mapping[Folder, int], at: Folder) -> str:
-    """Return the folder in `at` that holds nearly everything, in folders of its own; "" if there is none."""
+    """Return the sub-folder of `at` that contains nearly all files, in its own sub-folders; "" if there is none."""
     below = _below(counts, at)
     if _split_folders(counts, at):
         return ""

@@ -45,9 +45,9 @@ class Found:
     """(N,): those of the lowest are held out."""
     is_published: bool
     value_range: ValueRange = FULL_RANGE
-    """Of images with more than 8 bits."""
+    """The values that become black and white, in images with more than 8 bits."""
     findings: tuple[DataFinding, ...] = ()
-    """What decoding found."""
+    """Findings from decoding."""
 
 
 def published(raw: Path, raw_source: RawSource, seed: int) -> Found:

@@ -14,7 +14,7 @@ from reconv.data.processes import Limited, Limits
 CHEAP_BYTES, CHEAP_PIXELS = 8 * 2**20, 25 * 10**6
 """Photographs of most cameras. The slowest file of that size that we could make took 2 s and 0.4 GB."""
 LIMITS = Limits(seconds=30, memory_bytes=2 * 2**30)
-"""What needs most, a WebP of 100 million pixels that is to be turned, takes 3 s and 1.6 GB."""
+"""The slowest file that decoding allows, a rotated WebP of 100 million pixels, takes 3 s and 1.6 GB."""
 _read_header, _decode = Limited(decoding.read_header, LIMITS), Limited(decoding.decode, LIMITS)
 
 

@@ -16,7 +16,7 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What people call a split, in lower case -> the split."""
+"""Common names of a split, in lower case -> the split."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Listing:
     empty_folders: tuple[str, ...] = ()
     """Folders beside the classes that hold no file."""
     remarks: tuple[str, ...] = ()
-    """What was read leniently, and a user should know."""
+    """Remarks for the user on how unusual values were read."""
     skipped: Skipped = field(default_factory=dict)
 
     @property

@@ -41,7 +41,7 @@ class Table:
     first_row: str = ""
     """Empty for Parquet."""
     remarks: tuple[str, ...] = ()
-    """What was read leniently, and a user should know."""
+    """Remarks for the user on how unusual values were read."""
 
 
 def read_table(content: bytes, wanted: Sequence[str], where: str) -> Table:

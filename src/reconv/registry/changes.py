@@ -12,7 +12,7 @@ Kind = Literal["promoted", "by hand", "rolled back"]
 
 @dataclass(frozen=True)
 class Change:
-    """Of who is champion."""
+    """A change of the champion."""
 
     version: int
     """The champion from then on."""
