@@ -104,7 +104,7 @@ def test_inspect_says_what_is_in_a_source_and_what_is_wrong(project: Path) -> No
 
     assert shown.returncode == 0
     assert "folder:images: 60 images, as 8 x 8 x 1" in shown.stdout
-    assert "1 of 61 files are no images that can be used: they were left out." in shown.stdout
+    assert "1 of 61 files is no image that can be used: it was left out." in shown.stdout
     assert found["counts"] == {"train": 33, "validation": 12, "test": 15}
     assert "unusable" in [one["kind"] for one in found["findings"]]
     assert not (project / "data").exists()

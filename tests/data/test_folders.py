@@ -148,8 +148,8 @@ def test_unlabeled_test_images_are_told() -> None:
         (["train/{cat,dog}/1.png", "pred/1.png"], "has the folder train with sub-folders (cat, dog) beside pred"),
         (["{train,val,valid}/{a,b}/1.png"], "has 2 folders for validation, val, valid, must have one"),
         (["{train_images,test_images}/1.png"], "files without a class in test_images, train_images"),
-        (["cat/1.png"], "has 1 class folders, must have at least 2: one sub-folder for each class"),
-        (["1.png"], "has 0 class folders, must have at least 2"),
+        (["cat/1.png"], "has 1 class folder with files, must have at least 2: one sub-folder for each class"),
+        (["1.png"], "has 0 class folders with files, must have at least 2"),
     ],
 )
 def test_folders_that_do_not_look_like_classes_stop(paths: list[str], words: str) -> None:

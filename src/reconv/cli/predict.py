@@ -55,7 +55,8 @@ def predict(images: str, model: str, out: Path, path: str | None, wants_json: bo
     speed = f" · {(done.images - done.answered_before) / done.seconds:,.0f} images/s" if done.seconds else ""
     echo(f"{done.images:,} images{before} answered by {resolved.title}{speed} · {out}")
     if done.num_problems:
-        echo(f"{done.num_problems:,} of them are no images that can be used:")
+        what = "is no image" if done.num_problems == 1 else "are no images"
+        echo(f"{done.num_problems:,} of them {what} that can be used:")
         for image, problem in list(done.problems.items())[:_SHOWN]:
             echo(f"  - {printable(image)} {printable(problem)}")
         if done.num_problems > _SHOWN:

@@ -203,7 +203,8 @@ def _refuse_same_subfolders(counts: Mapping[Folder, int], roots: Mapping[Folder,
 
 
 def _too_few(number: int, roots: Mapping[Folder, str], counts: Mapping[Folder, int], where: str) -> str:
-    text = f"{where} has {number} class folders, must have at least 2: one sub-folder for each class."
+    folders = "1 class folder" if number == 1 else f"{number} class folders"
+    text = f"{where} has {folders} with files, must have at least 2: one sub-folder for each class."
     direct = ["/".join(root) for root in roots if counts.get(root) and roots[root]]
     return f"{text} There are files without a class in {_some(direct)}." if direct else text
 

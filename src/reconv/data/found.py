@@ -18,6 +18,7 @@ from reconv.data.decoders import DecodeChunks, Sums, decode_locally
 from reconv.data.decoding import Conversion, Extremes, Transparency
 from reconv.data.files import LISTED, FilesSource
 from reconv.data.fingerprints import Fingerprints, fingerprints, means_and_deviation
+from reconv.data.gate.examined import MAX_SEEN_THROUGH
 from reconv.data.shards import Indexable, PackedImages
 from reconv.data.splitting import Ranks, drawn_ranks, ranks_by_content
 from reconv.data.storage import Storage
@@ -25,7 +26,6 @@ from reconv.data.value_range import FULL_RANGE, ValueRange, used_range
 from reconv.params import DataParams
 
 _CHUNK_IMAGES = 1000
-_MAX_EXAMINED = 50
 _GROUNDS: tuple[Transparency, ...] = ("white", "black")
 
 
@@ -144,7 +144,7 @@ def _seen_on(
 ) -> NDArray[np.str_]:
     """(N,): the ground on which one of the first blank images shows a picture, white or black; else empty."""
     grounds = np.full(len(paths), "", "U5")
-    blank = np.flatnonzero(_deviation(found, conversion) < 1)[:_MAX_EXAMINED]
+    blank = np.flatnonzero(_deviation(found, conversion) < 1)[:MAX_SEEN_THROUGH]
     if conversion.transparency == "ignore" and len(blank):
         for ground in _GROUNDS:
             shown = DecodedImages(state, replace(conversion, transparency=ground))

@@ -63,12 +63,15 @@ def _unusable(files: pd.DataFrame, params: DataParams) -> Iterator[DataFinding]:
     if bad.empty:
         return
     share = len(bad) / len(files)
-    text = f"{len(bad):,} of {len(files):,} files are no images that can be used"
+    is_one = len(bad) == 1
+    what = "is no image" if is_one else "are no images"
+    text = f"{len(bad):,} of {len(files):,} files {what} that can be used"
+    them = "it" if is_one else "them"
     severity: Severity = "error"
     if params.on_bad_image == "fail":
-        remedy = ": repair or remove them, or set data.on_bad_image: quarantine."
+        remedy = f": repair or remove {them}, or set data.on_bad_image: quarantine."
     elif share > params.max_bad_share:
-        remedy = f", {share:.1%}; data.max_bad_share allows {params.max_bad_share:.1%}: repair or remove them."
+        remedy = f", {share:.1%}; data.max_bad_share allows {params.max_bad_share:.1%}: repair or remove {them}."
     else:
-        remedy, severity = ": they were left out.", "warning"
+        remedy, severity = ": it was left out." if is_one else ": they were left out.", "warning"
     yield finding("unusable", severity, text + remedy, bad, bad["problem"])

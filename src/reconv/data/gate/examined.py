@@ -11,6 +11,8 @@ from reconv.data.near import Pairs
 from reconv.untrusted import printable
 
 _MAX_NAMED, _MAX_PICTURED = 50, 12
+MAX_SEEN_THROUGH = 50
+"""So many blank images are looked at for a picture in their transparency."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reconv.artifacts import DataFinding, Severity
-from reconv.data.gate.examined import Examined, counted, finding, remark
+from reconv.data.gate.examined import MAX_SEEN_THROUGH, Examined, counted, finding, remark
 
 BLANK = 1.0
 """An image of less contrast has one colour."""
@@ -26,7 +26,10 @@ def blank_findings(examined: Examined) -> Iterator[DataFinding]:
     seen_on = blank["seen_on"][blank["seen_on"] != ""]
     if len(seen_on):
         ground = seen_on.value_counts().index[0]
-        text += f": the transparency of {len(seen_on):,} of them holds a picture; set data.transparency: {ground}"
+        looked_at = "them" if len(blank) <= MAX_SEEN_THROUGH else f"the {MAX_SEEN_THROUGH} that were looked at"
+        text += (
+            f": the transparency of {len(seen_on):,} of {looked_at} holds a picture; set data.transparency: {ground}"
+        )
     too_small = {name for classes in examined.too_small.values() for name in classes}
     severity: Severity = "error" if too_small & set(blank["class"]) else "warning"
     yield finding("blank images", severity, f"{text}.", blank)
