@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from benchmarks.measure import OURS, Effort, Row
-from reconv.evaluation.statistics import error_of_difference, interval, mcnemar, paired_bootstrap
+from reconv.evaluation.statistics import error_of_difference, interval, paired_bootstrap
 
 TITLE = "The verdict as an instrument: differences that are not there, and that are"
 
@@ -116,7 +116,6 @@ def _speed(repeats: int) -> Row:
         began = time.process_time()
         bootstrap = paired_bootstrap(first, second, 10_000, 0)
         interval(bootstrap.first - bootstrap.second, error_of_difference(first, second), _CONFIDENCE)
-        mcnemar(first, second)
         seconds.append(time.process_time() - began)
     print(f"  bootstrap: {statistics.median(seconds):.2f} s", file=sys.stderr, flush=True)
     return Row(

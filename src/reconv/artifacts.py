@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from reconv.domains import problems_of
 from reconv.errors import DataError
@@ -186,6 +186,37 @@ class Score(Artifact):
     seeds: tuple[float, ...]
 
 
+class LabelCheck(Artifact):
+    """How many labels of the validation and test images a model doubts, and how many it would doubt if all were right:
+    with labels drawn from its own calibrated probabilities."""
+
+    num_images: int
+    doubted: int
+    """Labels with a probability of at most 5 %."""
+    expected: float
+    """As many would be doubted if all were right: the mean over the draws, and the range of 95 % of them."""
+    expected_low: int
+    expected_high: int
+    listed: int
+    """Labels that are called probably wrong: those in suspects.csv."""
+    listed_expected: float
+    """Right labels that are expected to have so small a probability."""
+
+    @property
+    def text(self) -> str:
+        """A sentence or two for the report."""
+        counted = (
+            f"The network gives {self.doubted:,} of {self.num_images:,} labels a probability of at most 5 %; if all "
+            f"labels were right, it would be {self.expected:,.0f} ({self.expected_low:,} to {self.expected_high:,})."
+        )
+        if not self.listed:
+            return f"{counted} None is called wrong: chance alone would name as many."
+        return (
+            f"{counted} The {self.listed:,} least probable {'is' if self.listed == 1 else 'are'} listed: if all labels "
+            f"were right, about {self.listed_expected:.1f} would be as improbable."
+        )
+
+
 class Metrics(Artifact):
     """results/evaluate/MODEL/metrics.json: measured on the test split."""
 
@@ -199,6 +230,11 @@ class Metrics(Artifact):
     scaled_nll: Score
     scaled_ece: Score
     """With logits / temperature; the answers are the same."""
+    scaled_ece_by_chance: float | None = None
+    """What a perfectly calibrated model with the scaled confidences would show, mean over seeds; None in the file of an
+    earlier version."""
+    labels: LabelCheck | None = None
+    """None in the file of an earlier version."""
     accuracy_per_class: dict[str, float]
     """Mean over seeds. In the file a list of pairs, which `dvc metrics` leaves out of its table."""
     num_parameters: int
@@ -226,14 +262,6 @@ class Metrics(Artifact):
 class Interval(Artifact):
     low: float
     high: float
-
-
-class McNemar(Artifact):
-    """Test images, counted by a majority of seeds, that only one of the models gets right."""
-
-    only_cnn: int
-    only_feedforward: int
-    p_value: float
 
 
 class ClassDifference(Artifact):
@@ -290,7 +318,6 @@ class Verdict(Artifact):
     """That a CNN trained once more beats a feed-forward network trained once more, on as many test images."""
     p_value: float
     """Two-sided, of no difference."""
-    mcnemar: McNemar
     classes: tuple[ClassDifference, ...]
     """Those with test images."""
     audit: tuple[Condition, ...]
@@ -304,6 +331,12 @@ class Verdict(Artifact):
     """What the study says of it in one sentence; empty where it is not enabled."""
     guessing: Guessing | None = None
     """None in the file of an earlier version."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, value: Any) -> Any:
+        """Leave out McNemar's test on the majority of seeds, which earlier versions wrote."""
+        return {k: v for k, v in value.items() if k != "mcnemar"} if isinstance(value, dict) else value
 
     @property
     def candidate(self) -> str:
@@ -319,7 +352,6 @@ class Verdict(Artifact):
             "difference_high": self.difference_interval.high,
             "detectable_difference": self.detectable_difference,
             "probability_of_cnn": self.probability_of_cnn,
-            "mcnemar_p": self.mcnemar.p_value,
         }
 
 

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from reconv.evaluation.calibration import expected_calibration_error, fit_temperature, reliability
+from reconv.evaluation.calibration import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+)
 from reconv.evaluation.metrics import negative_log_likelihood
 
 
@@ -78,3 +83,16 @@ def test_the_diagram_has_the_bins_that_hold_images() -> None:
     assert table["images"].tolist() == [2, 1]
     assert table["confidence"].tolist() == pytest.approx([0.63, 0.91], abs=1e-6)
     assert table["accuracy"].tolist() == [0.5, 1.0]
+
+
+def test_the_error_by_chance_is_what_calibrated_predictions_show() -> None:
+    shown = []
+    for seed in range(20):
+        logits, _ = answers(1.0, num_images=1000)
+        gumbel = np.random.default_rng(seed).gumbel(size=logits.shape)
+        shown.append(expected_calibration_error(logits, (logits + gumbel).argmax(axis=1)))
+    by_chance = calibration_error_by_chance(logits)
+
+    assert by_chance == pytest.approx(np.mean(shown), rel=0.15)
+    assert by_chance == calibration_error_by_chance(logits)
+    assert 1 / 5 < calibration_error_by_chance(np.tile(logits, (10, 1))) / by_chance < 1 / 2  # 1 / sqrt(10)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from reconv.artifacts import Budget, Conditions, Finding, Study, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.compare import compare
+from reconv.files import write_json
 from reconv.params import CompareParams
 
 PARAMS = CompareParams(confidence=0.95, num_resamples=500, budget_tolerance=0.05, seed=0)
@@ -77,7 +79,6 @@ def test_better_cnn_wins(verdict_of: VerdictOf) -> None:
     assert verdict.accuracy == {"cnn": 0.9, "feedforward": 0.6}
     assert verdict.difference == pytest.approx(0.3)
     assert verdict.difference_interval.low < 0.3 < verdict.difference_interval.high
-    assert (verdict.mcnemar.only_cnn, verdict.mcnemar.only_feedforward) == (60, 0)
     assert verdict.probability_of_cnn == 1
     assert verdict.notes == ()
 
@@ -106,6 +107,15 @@ def test_a_network_of_torchvisions_is_named_and_its_advantage_told(
     assert verdict.text.startswith(name)
     assert len(verdict.notes) == num_notes
     assert all("default, SHA-256 f37072fd5c47…" in note and "had none" in note for note in verdict.notes)
+
+
+def test_a_verdict_of_an_earlier_version_still_loads(verdict_of: VerdictOf, tmp_path: Path) -> None:
+    verdict = verdict_of(0.9, 0.6)
+    earlier = verdict.model_dump(mode="json") | {"mcnemar": {"only_cnn": 60, "only_feedforward": 0, "p_value": 1e-18}}
+    write_json(tmp_path / "verdict.json", earlier)
+
+    assert Verdict.load(tmp_path / "verdict.json") == verdict
+    assert "mcnemar_p" not in verdict.as_metrics()
 
 
 def test_better_baseline_wins(verdict_of: VerdictOf) -> None:

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from reconv.artifacts import TrainingCost
+from reconv.artifacts import LabelCheck, TrainingCost
 from reconv.data.arrays import PreparedData
 from reconv.evaluation import evaluate as module
 from reconv.evaluation.calibration import fit_temperature
 from reconv.evaluation.evaluate import Evaluation, evaluate
+from reconv.evaluation.label_errors import LabelErrors
 from reconv.files import write_bytes, write_json
 from reconv.models.classifier import load_classifier, new_classifier, weights_as_bytes
 from reconv.params import Params
@@ -113,10 +114,15 @@ def test_suspects_are_named_by_split_index_and_file(
 ) -> None:
     positions = [len(prepared.validation) + 1, 2]
     suspects = pd.DataFrame({"position": positions, "label": "left", "suggested": "right"})
-    monkeypatch.setattr(module, "label_errors", lambda *_: suspects.copy())
+    check = LabelCheck(
+        num_images=30, doubted=2, expected=0.1, expected_low=0, expected_high=1, listed=2, listed_expected=0.1
+    )
+    monkeypatch.setattr(module, "label_errors", lambda *_: LabelErrors(suspects.copy(), check))
 
-    table = evaluate(folders, prepared, COST, params.evaluate).suspects
+    evaluation = evaluate(folders, prepared, COST, params.evaluate)
+    table = evaluation.suspects
 
+    assert evaluation.metrics.labels == check
     assert table[["split", "index"]].to_numpy().tolist() == [["test", 1], ["validation", 2]]
     assert table["file"].tolist() == [
         *prepared.names("test", np.array([1])),

@@ -10,7 +10,6 @@ from reconv.evaluation.statistics import (
     error_of_accuracy,
     error_of_difference,
     interval,
-    mcnemar,
     paired_bootstrap,
 )
 
@@ -226,34 +225,3 @@ def test_a_class_with_a_single_image_proves_nothing() -> None:
     assert row.difference == 1
     assert row.interval.low < 0
     assert row.adjusted_p_value > 0.05
-
-
-def discordant(only_first: int, only_second: int) -> tuple[NDArray, NDArray]:
-    """One seed; five images that both get right besides."""
-    first = np.array([[True] * only_first + [False] * only_second + [True] * 5])
-    second = np.array([[False] * only_first + [True] * only_second + [True] * 5])
-    return first, second
-
-
-@pytest.mark.parametrize(
-    ("only_first", "only_second", "p_value"),
-    [
-        (0, 0, 1.0),
-        (3, 3, 1.0),
-        (5, 0, 2 / 2**5),
-        (1, 5, 2 * (1 + 6) / 2**6),
-        (2, 8, 2 * (1 + 10 + 45) / 2**10),
-    ],
-)
-def test_mcnemar_is_the_exact_test(only_first: int, only_second: int, p_value: float) -> None:
-    result = mcnemar(*discordant(only_first, only_second))
-
-    assert (result.only_cnn, result.only_feedforward) == (only_first, only_second)
-    assert result.p_value == pytest.approx(p_value)
-
-
-def test_mcnemar_counts_what_most_seeds_get_right() -> None:
-    first = np.array([[True, True], [True, False], [False, False]])
-    second = np.zeros((3, 2), bool)
-
-    assert mcnemar(first, second).only_cnn == 1

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reconv.artifacts import Interval, McNemar, Metrics, TrainingCost, Verdict
+from reconv.artifacts import Interval, Metrics, TrainingCost, Verdict
 from reconv.data.arrays import PreparedData
 from reconv.evaluation.evaluate import evaluate
 from reconv.files import write_bytes, write_json
@@ -31,7 +31,6 @@ def verdict_of(winner: str | None = "cnn", p_value: float = 1e-6, **changes: Any
         "difference_interval": Interval(low=0.05, high=0.15),
         "confidence": 0.95,
         "p_value": p_value,
-        "mcnemar": McNemar(only_cnn=20, only_feedforward=5, p_value=0.01),
         "detectable_difference": 0.02,
         "power": 0.8,
         "probability_of_cnn": 0.9,

@@ -290,6 +290,12 @@ def test_tables_of_the_stages_come_back_whatever_the_classes_are_called(
 
 
 def test_labels_that_are_probably_wrong_are_shown_with_their_files(page: Page) -> None:
-    assert "1,234 validation and test images" in page.text
+    assert "2 of 30 labels a probability of at most 5 %; if all labels were right, it would be 1 (0 to 2)" in page.text
+    assert "The least probable of these 1,234 come first" in page.text
     assert "figure-suspects" in page.ids
     assert "a/<1>.png is <script>x, rather" in page.text
+
+
+def test_the_calibration_error_stands_beside_what_chance_shows(page: Page) -> None:
+    assert "of a perfectly calibrated model with these confidences" in page.text
+    assert "0.45%" in page.text

@@ -1,17 +1,21 @@
-"""How far confidence and accuracy lie apart, and one number that brings them together.
+"""How far confidence and accuracy are apart, and one number that brings them together.
 
 N images, K classes.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from reconv.evaluation.metrics import Labels, Logits, is_correct, negative_log_likelihood
 
 _NUM_BINS = 15
 _MAX_TEMPERATURE = 20.0
+_NUM_DRAWS = 20
 
 
 def fit_temperature(logits_NK: Logits, labels_N: Labels) -> float:
@@ -38,6 +42,27 @@ def expected_calibration_error(logits_NK: Logits, labels_N: Labels) -> float:
     table = reliability(logits_NK, labels_N)
     gaps = (table["confidence"] - table["accuracy"]).abs()
     return float((gaps * table["images"]).sum() / len(labels_N))
+
+
+def calibration_error_by_chance(logits_NK: Logits) -> float:
+    """Return the expected calibration error that a perfectly calibrated model with these confidences would show.
+
+    It is not 0: even then the accuracy in a bin differs from its mean confidence by chance. Mean over 20 draws of the
+    labels from the model's own probabilities; Vaicenavicius et al., "Evaluating model calibration in classification"
+    (AISTATS 2019), section 4.
+    """
+    probabilities_NK = softmax(logits_NK.astype(np.float64), axis=1)
+    draws = draw_labels(probabilities_NK, _NUM_DRAWS)
+    return float(np.mean([expected_calibration_error(logits_NK, labels_N) for labels_N in draws]))
+
+
+def draw_labels(probabilities_NK: NDArray[np.float64], num_draws: int) -> Iterator[Labels]:
+    """Yield labels (N,) drawn from these probabilities; the same ones in every call."""
+    rng = np.random.default_rng(0)
+    cumulative_NK = probabilities_NK.cumsum(axis=1)
+    for _ in range(num_draws):
+        places_N = rng.random(len(probabilities_NK)) * cumulative_NK[:, -1]
+        yield (places_N[:, None] >= cumulative_NK).sum(axis=1).clip(max=probabilities_NK.shape[1] - 1)
 
 
 def reliability(logits_NK: Logits, labels_N: Labels) -> pd.DataFrame:

@@ -15,7 +15,6 @@ from reconv.evaluation.statistics import (
     error_of_accuracy,
     error_of_difference,
     interval,
-    mcnemar,
     paired_bootstrap,
 )
 from reconv.params import CompareParams
@@ -68,7 +67,6 @@ def compare(
         power=_POWER,
         probability_of_cnn=bootstrap.probability_of_first,
         p_value=error.p_value(difference),
-        mcnemar=mcnemar(correct[CNN], correct[BASELINE]),
         classes=classes,
         audit=lines,
         budgets=budgets,

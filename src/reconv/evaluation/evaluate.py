@@ -11,9 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from reconv.artifacts import Metrics, TrainingCost
+from reconv.artifacts import LabelCheck, Metrics, TrainingCost
 from reconv.data.arrays import PreparedData, Split
-from reconv.evaluation.calibration import expected_calibration_error, fit_temperature, reliability
+from reconv.evaluation.calibration import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+)
 from reconv.evaluation.cost import count_multiply_adds, latency_ms
 from reconv.evaluation.label_errors import label_errors
 from reconv.evaluation.metrics import Logits, accuracy_per_class, is_correct, negative_log_likelihood, score
@@ -56,6 +61,7 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
         [logits_NK / np.float32(t) for logits_NK, t in zip(of_seeds, temperatures, strict=True)]
         for of_seeds in (logits_SNK, held_out_SNK)
     )
+    suspects, label_check = _suspects(data, scaled_held_out_SNK, scaled_SNK)
     correct_SN = np.stack([is_correct(logits_NK, test.labels) for logits_NK in logits_SNK])
     metrics = Metrics(
         accuracy=score([float(correct_N.mean()) for correct_N in correct_SN]),
@@ -64,6 +70,8 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
         temperature=score(temperatures),
         scaled_nll=score([negative_log_likelihood(logits_NK, test.labels) for logits_NK in scaled_SNK]),
         scaled_ece=score([expected_calibration_error(logits_NK, test.labels) for logits_NK in scaled_SNK]),
+        scaled_ece_by_chance=float(np.mean([calibration_error_by_chance(logits_NK) for logits_NK in scaled_SNK])),
+        labels=label_check,
         accuracy_per_class=accuracy_per_class(correct_SN, test.labels, data.manifest.class_names),
         num_parameters=count_parameters(classifier),
         multiply_adds=count_multiply_adds(classifier.cpu()),
@@ -81,15 +89,18 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
     return Evaluation(
         predictions=pd.concat(tables, ignore_index=True),
         calibration=pd.concat(calibration, ignore_index=True),
-        suspects=_suspects(data, scaled_held_out_SNK, scaled_SNK),
+        suspects=suspects,
         metrics=metrics,
     )
 
 
-def _suspects(data: PreparedData, validation_SNK: list[Logits], test_SNK: list[Logits]) -> pd.DataFrame:
+def _suspects(
+    data: PreparedData, validation_SNK: list[Logits], test_SNK: list[Logits]
+) -> tuple[pd.DataFrame, LabelCheck]:
     both_SNK = [np.concatenate(pair) for pair in zip(validation_SNK, test_SNK, strict=True)]
     labels = np.concatenate([data.validation.labels, data.test.labels])
-    suspects = label_errors(both_SNK, labels, data.manifest.class_names)
+    found = label_errors(both_SNK, labels, data.manifest.class_names)
+    suspects = found.suspects
     positions = suspects.pop("position").to_numpy(np.int64)
     in_test = positions >= len(data.validation)
     indices = np.where(in_test, positions - len(data.validation), positions)
@@ -99,7 +110,7 @@ def _suspects(data: PreparedData, validation_SNK: list[Logits], test_SNK: list[L
     for split, chosen in (("validation", ~in_test), ("test", in_test)):
         names[chosen] = data.names(split, indices[chosen])
     suspects.insert(2, "file", names)
-    return suspects
+    return suspects, found.check
 
 
 def _table(seed: int, test: Split, logits_NK: Logits) -> pd.DataFrame:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, t
+from scipy.stats import norm, t
 
-from reconv.artifacts import ClassDifference, Interval, McNemar
+from reconv.artifacts import ClassDifference, Interval
 
 Correct = NDArray[np.bool_]
 Values = NDArray[np.float64]
@@ -144,15 +144,6 @@ def t_interval(difference: float, error: Error, confidence: float) -> Interval:
     """Of a difference in accuracy, without resampling."""
     half_width = float(t.ppf((1 + confidence) / 2, error.degrees_of_freedom)) * error.standard_error
     return Interval(low=max(-1.0, difference - half_width), high=min(1.0, difference + half_width))
-
-
-def mcnemar(first_SN: Correct, second_SN: Correct) -> McNemar:
-    """Exact McNemar test (McNemar, Psychometrika 1947) on the images that a majority of seeds gets right."""
-    first_N, second_N = first_SN.mean(axis=0) > 0.5, second_SN.mean(axis=0) > 0.5
-    only_first, only_second = int((first_N & ~second_N).sum()), int((~first_N & second_N).sum())
-    discordant = only_first + only_second
-    p_value = float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
-    return McNemar(only_cnn=only_first, only_feedforward=only_second, p_value=p_value)
 
 
 def compare_classes(

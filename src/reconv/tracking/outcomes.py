@@ -88,12 +88,21 @@ def test_metrics(metrics: Metrics) -> dict[str, float]:
         "test/ece": metrics.ece.mean,
         "test/scaled_nll": metrics.scaled_nll.mean,
         "test/scaled_ece": metrics.scaled_ece.mean,
+        **({} if metrics.scaled_ece_by_chance is None else {"test/scaled_ece_by_chance": metrics.scaled_ece_by_chance}),
+        **_label_metrics(metrics),
         "test/temperature": metrics.temperature.mean,
         "cost/parameters": metrics.num_parameters,
         "cost/multiply_adds": metrics.multiply_adds,
         "cost/device_seconds": metrics.device_seconds,
         **{f"cost/latency_ms_batch_{size}": value for size, value in metrics.latency_ms.items()},
     }
+
+
+def _label_metrics(metrics: Metrics) -> dict[str, float]:
+    check = metrics.labels
+    if check is None:
+        return {}
+    return {"labels/doubted": check.doubted, "labels/expected": check.expected, "labels/listed": check.listed}
 
 
 def log_comparison(
