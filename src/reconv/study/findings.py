@@ -1,4 +1,8 @@
-"""The study's tables -> one sentence per experiment, drawn from the numbers whichever way they point."""
+"""The study's tables -> one sentence per experiment, drawn from the numbers whichever way they point.
+
+A sentence says which way only where the interval does. The intervals are simultaneous: where nothing is there, any of
+them excludes 0 in at most 5 of 100 studies (Bonferroni, over as many intervals as the findings give).
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,15 +10,12 @@ import numpy as np
 import pandas as pd
 
 from reconv.artifacts import Finding, Interval
-from reconv.evaluation.statistics import error_of_difference, t_interval
+from reconv.evaluation.statistics import Error, error_of_difference, t_interval
 from reconv.places import BASELINE, CNN
-from reconv.study.measure import Correct, Measured
+from reconv.study.measure import Correct, Measured, Shares
 from reconv.study.plan import BASE, MATCHED, PERMUTED, POOLED, SCRATCH, UNPOOLED, UNTIED, parse, share_variant
 
 CONFIDENCE = 0.95
-_SAME_POINTS = 0.01
-"""Accuracies of shifted images that differ by less are called the same."""
-
 _LEFT_OUT = Finding(
     name="left_out",
     title="What was left out",
@@ -26,42 +27,58 @@ _LEFT_OUT = Finding(
 
 def find(measured: Measured, shares: tuple[float, ...]) -> tuple[Finding, ...]:
     """In the order in which the report shows them."""
-    return tuple(_findings(measured, shares))
+    counted = _Leads(measured.correct, CONFIDENCE)
+    for _ in _findings(measured, counted, shares):
+        pass
+    simultaneous = 1 - (1 - CONFIDENCE) / max(1, counted.num_intervals)
+    return tuple(_findings(measured, _Leads(measured.correct, simultaneous), shares))
 
 
-def _findings(measured: Measured, shares: tuple[float, ...]) -> Iterator[Finding]:
-    leads = _Leads(measured.correct)
+def _findings(measured: Measured, leads: "_Leads", shares: tuple[float, ...]) -> Iterator[Finding]:
     yield _space(leads)
     yield _same_size(measured.trainings, leads)
     if (measured.trainings["variant"] == UNTIED).any():
         yield _sharing(measured.trainings, leads)
     if (measured.trainings["variant"] == SCRATCH).any():
         yield _pretraining(leads)
-    yield _shifts(measured.shifts)
+    yield _shifts(measured, leads)
     yield _size(measured.sizes)
     yield _data(measured.trainings, leads, shares)
-    yield _corruptions(measured.corruptions)
+    yield _corruptions(measured, leads)
     if not measured.trainings["variant"].isin((POOLED, UNPOOLED)).any():
         yield _LEFT_OUT
 
 
 class _Leads:
-    """Differences in accuracy between two kinds of trainings, with their intervals."""
+    """Differences in accuracy between two kinds of trainings, with their intervals, which are counted."""
 
-    def __init__(self, correct: Mapping[str, Correct]) -> None:
+    def __init__(self, correct: Mapping[str, Correct], confidence: float) -> None:
         self._correct = correct
+        self._confidence = confidence
+        self.num_intervals = 0
 
     def between(self, first: tuple[str, str], second: tuple[str, str]) -> tuple[float, Interval]:
-        first_SN, second_SN = self._of(*first), self._of(*second)
+        return self.of(self._of(*first), self._of(*second))
+
+    def of(self, first_SN: Shares, second_SN: Shares) -> tuple[float, Interval]:
+        """Return the difference between the means over seeds and images."""
         difference = float(first_SN.mean() - second_SN.mean())
-        return difference, t_interval(difference, error_of_difference(first_SN, second_SN), CONFIDENCE)
+        return difference, self.around(difference, error_of_difference(first_SN, second_SN))
+
+    def around(self, difference: float, error: Error) -> Interval:
+        self.num_intervals += 1
+        return t_interval(difference, error, self._confidence)
 
     def of_cnn(self, variant: str) -> tuple[float, Interval]:
         return self.between((variant, CNN), (variant, BASELINE))
 
-    def _of(self, variant: str, model: str) -> Correct:
-        rows = [right for name, right in self._correct.items() if parse(name)[:2] == (variant, model)]
-        return np.stack(rows)
+    def _of(self, variant: str, model: str) -> Shares:
+        return _stacked(self._correct, variant, model)
+
+
+def _stacked(by_name: Mapping[str, Correct] | Mapping[str, Shares], variant: str, model: str) -> Shares:
+    """Return a row (N,) per seed."""
+    return np.stack([right.astype(float) for name, right in by_name.items() if parse(name)[:2] == (variant, model)])
 
 
 def _points(difference: float, within: Interval | None = None) -> str:
@@ -121,11 +138,11 @@ def _sharing(trainings: pd.DataFrame, leads: _Leads) -> Finding:
     same = str(of_cnn.loc[(of_cnn["images"] == images) & of_cnn["by_share"], "variant"].iloc[0])
     gain, within = leads.between((same, CNN), (UNTIED, CNN))
     shared, untied = _parameters(trainings, same, CNN), _parameters(trainings, UNTIED, CNN)
-    helps = "helps" if within.low > 0 else "costs accuracy" if within.high < 0 else "makes no difference that shows"
+    effect = _effect(within, "it helps", "it costs accuracy", "it makes no difference that shows")
     text = (
         f"With filters of its own at every position the same network has {untied:,} parameters instead of {shared:,} "
         f"({untied / shared:.1f} times as many). On {images:,} training images, sharing one set of filters makes "
-        f"{_points(gain, within)}: it {helps} here."
+        f"{_points(gain, within)}: {effect} in this experiment."
     )
     numbers = {"gain": gain, "shared_parameters": shared, "untied_parameters": untied, "images": images}
     return Finding(name="sharing", title="The same filters everywhere", text=text, numbers=numbers)
@@ -134,7 +151,7 @@ def _sharing(trainings: pd.DataFrame, leads: _Leads) -> Finding:
 def _pretraining(leads: _Leads) -> Finding:
     gain, within = leads.between((BASE, CNN), (SCRATCH, CNN))
     lead, of_lead = leads.between((SCRATCH, CNN), (BASE, BASELINE))
-    left = "it is still better" if of_lead.low > 0 else "it is worse" if of_lead.high < 0 else "neither is better"
+    left = _effect(of_lead, "it is still better", "it is worse", "neither is better")
     text = (
         f"The same network from random first weights, all of which learn from the first epoch on: pretraining makes "
         f"{_points(gain, within)} after as many epochs. Without it the CNN's difference to the feed-forward network is "
@@ -143,27 +160,40 @@ def _pretraining(leads: _Leads) -> Finding:
     return Finding(name="pretraining", title="Pretrained weights", text=text, numbers={"gain": gain, "lead": lead})
 
 
-def _shifts(shifts: pd.DataFrame) -> Finding:
+def _effect(within: Interval, positive: str, negative: str, neither: str) -> str:
+    """Return the words for what the interval says."""
+    return positive if within.low > 0 else negative if within.high < 0 else neither
+
+
+def _shifts(measured: Measured, leads: _Leads) -> Finding:
+    shifts = measured.shifts
     far = int(shifts["pixels"].max())
     middle = (far + 1) // 2
+    at_middle = {name: right_N for (name, pixels), right_N in measured.shifted.items() if pixels == middle}
+    base_SN, feedforward_SN = (_stacked(at_middle, BASE, model) for model in (CNN, BASELINE))
     means = shifts.groupby(["model", "variant", "pixels"])["accuracy"].mean()
     variants = [variant for variant in means[CNN].index.unique("variant") if variant != BASE]
     base, feedforward = float(means[CNN, BASE, middle]), float(means[BASELINE, BASE, middle])
     shifted = f"Test images shifted by {middle} pixel{'' if middle == 1 else 's'}: the CNN"
     numbers = {"feedforward": feedforward, "pixels": float(middle)}
+    lead, of_lead = leads.of(base_SN, feedforward_SN)
     if not variants:
-        text = f"{shifted} is right on {base:.1%}, the feed-forward network on {feedforward:.1%}."
+        text = f"{shifted} is right on {base:.1%}, the feed-forward network on {feedforward:.1%}"
+        text += f" (the CNN's lead: {_points(lead, of_lead)})."
         return Finding(name="shifts", title="Shifted images", text=text, numbers={"cnn": base, **numbers})
-    other = float(means[CNN, variants[0], middle])
-    pooled, strided = (other, base) if variants[0] == POOLED else (base, other)
-    same = abs(pooled - strided) < _SAME_POINTS
-    effect = "no difference to" if same else f"it {'more' if pooled > strided else 'less'} tolerant of"
-    text = (
-        f"{shifted} with pooling is right on {pooled:.1%}, with strided "
-        f"convolutions instead on {strided:.1%}, the feed-forward network on {feedforward:.1%}. Pooling makes {effect} "
-        "shifts here."
+    other, other_SN = float(means[CNN, variants[0], middle]), _stacked(at_middle, variants[0], CNN)
+    is_pooled = variants[0] == POOLED
+    pooled, strided = (other, base) if is_pooled else (base, other)
+    gain, within = leads.of(*((other_SN, base_SN) if is_pooled else (base_SN, other_SN)))
+    effect = _effect(
+        within, "more tolerant of shifts", "less tolerant of shifts", "neither more nor less tolerant of shifts"
     )
-    numbers = {"pooled": pooled, "strided": strided, **numbers}
+    text = (
+        f"{shifted} with pooling is right on {pooled:.1%}, with strided convolutions instead on {strided:.1%}, the "
+        f"feed-forward network on {feedforward:.1%} (the CNN's lead: {_points(lead, of_lead)}). Pooling makes "
+        f"{_points(gain, within)}: in this experiment the CNN is {effect} with it."
+    )
+    numbers = {"pooled": pooled, "strided": strided, "pooling_gain": gain, **numbers}
     return Finding(name="shifts", title="Pooling and shifted images", text=text, numbers=numbers)
 
 
@@ -187,32 +217,64 @@ def _size(sizes: pd.DataFrame) -> Finding:
 def _data(trainings: pd.DataFrame, leads: _Leads, shares: tuple[float, ...]) -> Finding:
     variants = {**{share: share_variant(share) for share in sorted(shares)}, 1.0: BASE}
     by_share = {share: leads.of_cnn(variant) for share, variant in variants.items()}
-    means = trainings.groupby(["model", "variant"])["accuracy"].mean()
+    to_all = {share: leads.between((variant, CNN), (BASE, BASELINE)) for share, variant in variants.items()}
     listed = ", ".join(f"{share:.0%}: {_points(lead, within)}" for share, (lead, within) in by_share.items())
     text = f"The CNN's difference to the feed-forward network by share of the training images: {listed}. "
-    enough = [share for share, variant in variants.items() if means[CNN, variant] >= means[BASELINE, BASE]]
-    if enough and enough[0] < 1:
-        text += f"With {enough[0]:.0%} of the images the CNN is as good as the feed-forward network with all of them."
-    elif not enough:
-        text += "With all of them it is not as good as the feed-forward network."
-    else:
-        text += "With fewer images it is not as good as the feed-forward network with all of them."
+    enough = [share for share, (_, within) in to_all.items() if within.low > 0]
+    share = enough[0] if enough else 1.0
+    difference, within = to_all[share]
+    words = _effect(within, "better than", "worse than", "neither better nor worse than")
+    text += (
+        f"{'With' if enough else 'Even with'} {share:.0%} of the images the CNN is {words} the feed-forward network "
+        f"with all of them in this experiment: {_points(difference, within)}."
+    )
     numbers = {f"lead_{share:g}": lead for share, (lead, _) in by_share.items()}
     return Finding(name="data", title="Fewer training images", text=text, numbers=numbers)
 
 
-def _corruptions(corruptions: pd.DataFrame) -> Finding:
-    errors = 1 - corruptions.groupby(["model", "corruption"])["accuracy"].mean().drop("none", level="corruption")
-    relative = errors[CNN] / errors[BASELINE].clip(lower=1e-9)
+def _corruptions(measured: Measured, leads: _Leads) -> Finding:
+    means = measured.corruptions.groupby(["model", "corruption"])["accuracy"].mean()
+    errors = (1 - means.drop("none", level="corruption")).clip(lower=1e-9)
+    relative = errors[CNN] / errors[BASELINE]
     mean = float(relative.mean())
-    better = int((relative < 1).sum())
+    wrong = {
+        name: {
+            model: 1
+            - _stacked({of: right for (of, what), right in measured.corrupted.items() if what == name}, BASE, model)
+            for model in (CNN, BASELINE)
+        }
+        for name in relative.index
+    }
+    within = leads.around(mean - 1, _error_of_mean_ratio(wrong, errors))
+    by_corruption = [leads.of(of_model[BASELINE], of_model[CNN])[1] for of_model in wrong.values()]
+    better, worse = (sum(_effect(one, "+", "-", "") == sign for one in by_corruption) for sign in "+-")
+    words = _effect(within, "it errs more", "it errs less", "no difference shows")
     text = (
-        f"Over {len(relative)} corruptions at five severities, the CNN's mean corruption error is {mean:.0%} of the "
-        f"feed-forward network's; it errs less on {better} of them, least in comparison on {relative.idxmin()} "
-        f"({relative.min():.0%}), most on {relative.idxmax()} ({relative.max():.0%})."
+        f"Over {len(relative)} corruptions at five severities, the CNN's mean corruption error is {mean:.0%} "
+        f"[{1 + within.low:.0%}, {1 + within.high:.0%}] of the feed-forward network's: {words} in this experiment. "
+        f"It errs less on {better or 'none'} of them and more on {worse or 'none'}; its error is smallest in "
+        f"comparison on {relative.idxmin()} ({relative.min():.0%}) and largest on {relative.idxmax()} "
+        f"({relative.max():.0%})."
     )
-    numbers = {"mean_corruption_error": mean, "better": float(better)}
+    numbers = {
+        "mean_corruption_error": mean,
+        "mean_corruption_error_low": 1 + within.low,
+        "mean_corruption_error_high": 1 + within.high,
+        "better": float(better),
+    }
     return Finding(name="corruptions", title="Corrupted images", text=text, numbers=numbers)
+
+
+def _error_of_mean_ratio(wrong: Mapping[str, Mapping[str, Shares]], errors: pd.Series) -> Error:
+    """Return the error of the mean over corruptions of one model's error divided by the other's, by the delta method:
+    of the images' and seeds' parts in it to first order."""
+    parts = {
+        CNN: [of_model[CNN] / errors[BASELINE, name] for name, of_model in wrong.items()],
+        BASELINE: [
+            of_model[BASELINE] * errors[CNN, name] / errors[BASELINE, name] ** 2 for name, of_model in wrong.items()
+        ],
+    }
+    return error_of_difference(*(np.mean(parts[model], axis=0) for model in (CNN, BASELINE)))
 
 
 def _parameters(trainings: pd.DataFrame, variant: str, model: str) -> int:

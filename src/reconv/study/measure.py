@@ -33,6 +33,7 @@ _BATCH_SIZE = 500
 _STEP_IMAGES = 32
 _MAX_MEASURED_PARAMETERS = 200_000_000
 Correct = NDArray[np.bool_]
+Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Measured:
     """model, pixels, channels, parameters, multiply_adds, step_ms (empty where a network is too large to be timed)."""
     correct: Mapping[str, Correct]
     """Name of a training -> who is right (N,) on all test images."""
+    shifted: Mapping[tuple[str, int], Shares]
+    """Name of a training, pixels -> share of the directions in which it is right (N,) on the perturbed images."""
+    corrupted: Mapping[tuple[str, str], Shares]
+    """Name of a training, corruption -> share of the severities at which it is right (N,)."""
 
 
 def measure(
@@ -60,12 +65,16 @@ def measure(
     base = {name: one for name, one in classifiers.items() if parse(name)[0] == BASE}
     by_pooling = {name: one for name, one in classifiers.items() if parse(name)[0] in (BASE, POOLED, UNPOOLED)}
     networks = {job.model: job.network for name, job in jobs.items() if parse(name)[0] == BASE}
+    shifted: dict[tuple[str, int], Shares] = {}
+    corrupted: dict[tuple[str, str], Shares] = {}
     return Measured(
         trainings=pd.DataFrame(_training_rows(trained, jobs, correct, data)),
-        shifts=pd.DataFrame(_shift_rows(by_pooling, few, params.max_shift, device)),
-        corruptions=pd.DataFrame(_corruption_rows(base, few, device)),
+        shifts=pd.DataFrame(_shift_rows(by_pooling, few, params.max_shift, device, shifted)),
+        corruptions=pd.DataFrame(_corruption_rows(base, few, device, corrupted)),
         sizes=pd.DataFrame(_size_rows(networks, data.manifest.num_classes, params.image_sizes, device)),
         correct=correct,
+        shifted=shifted,
+        corrupted=corrupted,
     )
 
 
@@ -101,19 +110,29 @@ def _training_rows(
 
 
 def _shift_rows(
-    classifiers: Mapping[str, ImageClassifier], split: Split, max_shift: int, device: torch.device
+    classifiers: Mapping[str, ImageClassifier],
+    split: Split,
+    max_shift: int,
+    device: torch.device,
+    who_is_right: dict[tuple[str, int], Shares],
 ) -> Iterator[dict[str, object]]:
+    """Fill `who_is_right` on the way, as `_corruption_rows` does."""
     images = torch.from_numpy(split.images[:])
     for pixels in range(min(max_shift, min(images.shape[1:3]) - 1) + 1):
         moved = [Split(one.numpy(), split.labels) for one in shifted(images, pixels)]
         for name, classifier in classifiers.items():
             variant, model, seed = parse(name)
-            accuracy = float(np.mean([_who_is_right(classifier, one, device).mean() for one in moved]))
+            right = [_who_is_right(classifier, one, device) for one in moved]
+            who_is_right[name, pixels] = np.mean(right, axis=0)
+            accuracy = float(np.mean([right_N.mean() for right_N in right]))
             yield {"variant": variant, "model": model, "seed": seed, "pixels": pixels, "accuracy": accuracy}
 
 
 def _corruption_rows(
-    classifiers: Mapping[str, ImageClassifier], split: Split, device: torch.device
+    classifiers: Mapping[str, ImageClassifier],
+    split: Split,
+    device: torch.device,
+    who_is_right: dict[tuple[str, str], Shares],
 ) -> Iterator[dict[str, object]]:
     images = torch.from_numpy(split.images[:])
     changed = (
@@ -124,9 +143,12 @@ def _corruption_rows(
     for corruption, severity, these in chain([("none", 0, images)], changed):  # one set in memory at a time
         for name, classifier in classifiers.items():
             _, model, seed = parse(name)
-            accuracy = float(_who_is_right(classifier, Split(these.numpy(), split.labels), device).mean())
+            right_N = _who_is_right(classifier, Split(these.numpy(), split.labels), device)
+            if severity:
+                so_far = who_is_right.setdefault((name, corruption), np.zeros(len(right_N)))
+                so_far += right_N / len(SEVERITIES)
             row = {"corruption": corruption, "severity": severity, "model": model, "seed": seed}
-            yield {**row, "accuracy": accuracy}
+            yield {**row, "accuracy": float(right_N.mean())}
 
 
 def _size_rows(
