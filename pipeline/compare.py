@@ -4,7 +4,8 @@ import own_python  # noqa: F401
 
 import pandas as pd
 
-from reconv.artifacts import Budget, Conditions, DataReport, Manifest, Study
+from reconv.artifacts import Budget, Conditions, DataReport, Manifest, Metrics, Study, TrainingCost
+from reconv.evaluation.audit import compute_of
 from reconv.evaluation.compare import compare
 from reconv.files import write_json, write_text
 from reconv.places import BASELINE, CNN, COMPARE, PREPARED, STUDY, evaluate_dir, search_dir, train_dir
@@ -23,7 +24,12 @@ if __name__ == "__main__":
         class_names = Manifest.load(PREPARED / "manifest.json").class_names
         trained_on = DataReport.load(PREPARED / "data_report.json").images_per_class["train"]
         study = Study.load(STUDY / "study.json")
-        verdict = compare(predictions, budgets, conditions, study, class_names, trained_on, this.params.compare)
+        costs = {model: TrainingCost.load(train_dir(model) / "cost.json") for model in models}
+        adds = {model: Metrics.load(evaluate_dir(model) / "metrics.json").multiply_adds for model in models}
+        compute = {model: compute_of(budgets[model], conditions[model], costs[model], adds[model]) for model in models}
+        verdict = compare(
+            predictions, budgets, conditions, study, class_names, trained_on, this.params.compare, compute
+        )
 
         verdict.save(COMPARE / "verdict.json")
         write_json(COMPARE / "metrics.json", verdict.as_metrics())

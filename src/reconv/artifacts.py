@@ -302,6 +302,26 @@ class Guessing(Artifact):
     """A sentence about these models; empty if there are none."""
 
 
+class Compute(Artifact):
+    """What a model's search and final training took. Equal epochs are not equal compute."""
+
+    search_device_seconds: float
+    training_device_seconds: float
+    """Of all seeds."""
+    search_flops: float
+    """Floating-point operations: two for each multiply-add, and three times those of a forward pass, since a backward
+    pass takes about two; with the network of the final training in the place of each trial's."""
+    training_flops: float
+
+    @property
+    def device_seconds(self) -> float:
+        return self.search_device_seconds + self.training_device_seconds
+
+    @property
+    def flops(self) -> float:
+        return self.search_flops + self.training_flops
+
+
 class Verdict(Artifact):
     """results/compare/verdict.json."""
 
@@ -331,6 +351,8 @@ class Verdict(Artifact):
     """What the study says of it in one sentence; empty where it is not enabled."""
     guessing: Guessing | None = None
     """None in the file of an earlier version."""
+    compute: dict[str, Compute] = Field(default={})
+    """Of each model; empty in the file of an earlier version."""
 
     @model_validator(mode="before")
     @classmethod
@@ -343,9 +365,33 @@ class Verdict(Artifact):
         """The model to register: the winner, or the more accurate one where nobody wins."""
         return self.winner or max(self.accuracy, key=self.accuracy.__getitem__)
 
+    @property
+    def compute_ratios(self) -> tuple[float, float] | None:
+        """Device-seconds and FLOPs of the CNN divided by those of the feed-forward network."""
+        if not self.compute:
+            return None
+        cnn, other = self.compute["cnn"], self.compute["feedforward"]
+        return cnn.device_seconds / max(other.device_seconds, 1e-9), cnn.flops / max(other.flops, 1.0)
+
+    @property
+    def about_compute(self) -> str:
+        """A sentence; empty where it is not known."""
+        if self.compute_ratios is None:
+            return ""
+        seconds, flops = self.compute_ratios
+        return (
+            f"Search and final training of the CNN took {seconds:.1f} times the device-seconds and {flops:.1f} times the "
+            "floating-point operations of the feed-forward network's."
+        )
+
     def as_metrics(self) -> dict[str, float]:
         """The numbers that `dvc metrics` and MLflow show."""
         return {
+            **{
+                f"{model}_{name}": value
+                for model, one in self.compute.items()
+                for name, value in (("device_seconds", one.device_seconds), ("flops", one.flops))
+            },
             **({"guessing": self.guessing.accuracy} if self.guessing else {}),
             "difference": self.difference,
             "difference_low": self.difference_interval.low,

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from reconv.artifacts import Budget, Conditions
+from reconv.artifacts import Budget, Conditions, TrainingCost
 from reconv.errors import ComparisonError
-from reconv.evaluation.audit import audit
+from reconv.evaluation.audit import audit, compute_of
 
 
 def both(make: Callable[..., Any], **of_feedforward: Any) -> dict[str, Any]:
@@ -110,3 +110,26 @@ def test_budgets_within_the_tolerance_are_taken(
     make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions], cnn: int, feedforward: int
 ) -> None:
     assert audit({"cnn": make_budget(cnn), "feedforward": make_budget(feedforward)}, both(make_conditions), 0.05)
+
+
+def test_compute_is_three_forward_passes_for_each_image_of_each_epoch(
+    make_budget: Callable[..., Budget], make_conditions: Callable[..., Conditions]
+) -> None:
+    cost = TrainingCost(
+        device_seconds=(5.0, 7.0),
+        energy=None,
+        wall_seconds=9.0,
+        images_per_second=1.0,
+        device="cpu",
+        precision="32-true",
+    )
+    budget = make_budget(4)
+    once = make_conditions()  # 30 images, 2 epochs, 2 seeds
+    twice = make_conditions(augment={"flip": True}, recipe={"test_time_flip": True})
+
+    compute = compute_of(budget, once, cost, 100)
+
+    assert compute.search_flops == 3 * 2 * 100 * 30 * 4
+    assert compute.training_flops == 3 * 2 * 100 * 30 * 2 * 2
+    assert compute.device_seconds == budget.device_seconds + 12
+    assert compute_of(budget, twice, cost, 200) == compute

@@ -114,7 +114,10 @@ def test_a_verdict_of_an_earlier_version_still_loads(verdict_of: VerdictOf, tmp_
     earlier = verdict.model_dump(mode="json") | {"mcnemar": {"only_cnn": 60, "only_feedforward": 0, "p_value": 1e-18}}
     write_json(tmp_path / "verdict.json", earlier)
 
+    del earlier["compute"]
+
     assert Verdict.load(tmp_path / "verdict.json") == verdict
+    assert verdict.about_compute == ""
     assert "mcnemar_p" not in verdict.as_metrics()
 
 

@@ -10,6 +10,7 @@ from reconv.artifacts import (
     Answer,
     Budget,
     ClassDifference,
+    Compute,
     Condition,
     DataFinding,
     DataPicture,
@@ -64,6 +65,14 @@ def verdict(make_budget: Callable[..., Budget]) -> Verdict:
         winner="cnn",
         text="The CNN is worth it here: +5.6 points <of accuracy>.",
         why="71% of its lead disappears.",
+        compute={
+            "cnn": Compute(
+                search_device_seconds=100.0, training_device_seconds=140.0, search_flops=2e12, training_flops=3e12
+            ),
+            "feedforward": Compute(
+                search_device_seconds=60.0, training_device_seconds=60.0, search_flops=1e12, training_flops=1e12
+            ),
+        },
         guessing=Guessing(
             class_name="plain",
             accuracy=0.4,

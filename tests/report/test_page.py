@@ -299,3 +299,7 @@ def test_labels_that_are_probably_wrong_are_shown_with_their_files(page: Page) -
 def test_the_calibration_error_stands_beside_what_chance_shows(page: Page) -> None:
     assert "of a perfectly calibrated model with these confidences" in page.text
     assert "0.45%" in page.text
+
+
+def test_the_compute_of_both_stands_beside_the_verdict(page: Page) -> None:
+    assert "took 2.0 times the device-seconds and 2.5 times the floating-point operations" in page.text

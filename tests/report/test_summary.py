@@ -44,6 +44,8 @@ def test_the_end_of_a_run_in_one_table(
         "guessing 40.0% 40.0% always answering “plain”",
         "parameters 123,456 654,321",
         f"training 42 s 42 s per seed, {shown}",
+        "device time 240 s 120 s of search and final training: the CNN's is 2.0 times the other's",
+        "FLOPs 5e+12 2e+12 of search and final training: the CNN's is 2.5 times the other's",
         f"verdict {verdict.text}",
         "why 71% of its lead disappears.",
         "registered flowers version 3, alias champion: its interval excludes 0",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from reconv.artifacts import Budget, Condition, Conditions
+from reconv.artifacts import Budget, Compute, Condition, Conditions, TrainingCost
 from reconv.errors import ComparisonError
 from reconv.places import BASELINE, CNN
 
@@ -32,6 +32,18 @@ def audit(
         Condition(name="epochs of the search", cnn=spent[CNN], feedforward=spent[BASELINE], is_own=False),
         *lines,
         *_pretrained_weights(conditions),
+    )
+
+
+def compute_of(budget: Budget, conditions: Conditions, cost: TrainingCost, multiply_adds: int) -> Compute:
+    """Return what one model's search and final training took; `multiply_adds` are those of an answer."""
+    looks_twice = conditions.recipe.get("test_time_flip", False) and conditions.augment.get("flip", False)
+    of_epoch = 3 * 2 * multiply_adds / (2 if looks_twice else 1) * conditions.num_images
+    return Compute(
+        search_device_seconds=budget.device_seconds,
+        training_device_seconds=sum(cost.device_seconds),
+        search_flops=of_epoch * budget.spent_epochs,
+        training_flops=of_epoch * conditions.epochs * len(conditions.seeds),
     )
 
 

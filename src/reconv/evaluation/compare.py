@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reconv.artifacts import Budget, ClassDifference, Conditions, Guessing, Interval, Study, Verdict
+from reconv.artifacts import Budget, ClassDifference, Compute, Conditions, Guessing, Interval, Study, Verdict
 from reconv.errors import ComparisonError
 from reconv.evaluation.audit import audit
 from reconv.evaluation.guessing import guessing
@@ -32,9 +32,10 @@ def compare(
     class_names: tuple[str, ...],
     images_per_class: Mapping[str, int],
     params: CompareParams,
+    compute: Mapping[str, Compute] | None = None,
 ) -> Verdict:
     """Each of the first three holds an entry for `cnn` and one for `feedforward`; `images_per_class` counts the
-    training images by class name.
+    training images by class name. `compute` of each model is reported beside the verdict.
 
     Raises:
         ComparisonError: the models were not given the same, or predictions are of different test images, or of other
@@ -83,6 +84,7 @@ def compare(
         ),
         why=_why(study),
         guessing=guess,
+        compute=dict(compute or {}),
     )
 
 

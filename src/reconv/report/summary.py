@@ -27,6 +27,7 @@ def summary(
             *_about_guessing(verdict),
             _row("parameters", parameters, ""),
             _row("training", seconds, f"per seed, on one {'core' if device == 'cpu' else device}"),
+            *_about_compute(verdict),
             f"{'verdict':<12}{verdict.text}",
             *([f"{'why':<12}{verdict.why}"] if verdict.why else []),
             f"{'registered':<12}{registration.name} version {registration.version}, alias {registration.alias}: "
@@ -42,6 +43,22 @@ def _about_guessing(verdict: Verdict) -> list[str]:
         return []
     cells = [f"{verdict.guessing.accuracy:.1%}"] * 2
     return [_row("guessing", cells, f"always answering “{verdict.guessing.class_name}”")]
+
+
+def _about_compute(verdict: Verdict) -> list[str]:
+    if verdict.compute_ratios is None:
+        return []
+    of_models = [verdict.compute[model] for model in (CNN, BASELINE)]
+    seconds, flops = verdict.compute_ratios
+    note = "of search and final training: the CNN's is"
+    return [
+        _row(
+            "device time",
+            [f"{one.device_seconds:,.0f} s" for one in of_models],
+            f"{note} {seconds:.1f} times the other's",
+        ),
+        _row("FLOPs", [f"{one.flops:.2g}" for one in of_models], f"{note} {flops:.1f} times the other's"),
+    ]
 
 
 def half_width(verdict: Verdict, model: str) -> float:

@@ -123,5 +123,6 @@ def log_comparison(
                 for model, accuracy in verdict.accuracy.items()
             )
             + (f"\n| guessing | {verdict.guessing.accuracy:.2%} | |" if verdict.guessing else "")
+            + (f"\n\n{verdict.about_compute}" if verdict.compute else "")
             + "\n\nThe whole report is the artifact `report.html`."
         )
