@@ -25,11 +25,10 @@ if __name__ == "__main__":
         trained_on = DataReport.load(PREPARED / "data_report.json").images_per_class["train"]
         study = Study.load(STUDY / "study.json")
         costs = {model: TrainingCost.load(train_dir(model) / "cost.json") for model in models}
-        adds = {model: Metrics.load(evaluate_dir(model) / "metrics.json").multiply_adds for model in models}
-        compute = {model: compute_of(budgets[model], conditions[model], costs[model], adds[model]) for model in models}
-        verdict = compare(
-            predictions, budgets, conditions, study, class_names, trained_on, this.params.compare, compute
-        )
+        metrics = {model: Metrics.load(evaluate_dir(model) / "metrics.json") for model in models}
+        compute = compute_of(budgets, conditions, costs, metrics)
+        given = (predictions, budgets, conditions, study, class_names, trained_on)
+        verdict = compare(*given, this.params.compare, compute)
 
         verdict.save(COMPARE / "verdict.json")
         write_json(COMPARE / "metrics.json", verdict.as_metrics())

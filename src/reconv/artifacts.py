@@ -380,8 +380,8 @@ class Verdict(Artifact):
             return ""
         seconds, flops = self.compute_ratios
         return (
-            f"Search and final training of the CNN took {seconds:.1f} times the device-seconds and {flops:.1f} times the "
-            "floating-point operations of the feed-forward network's."
+            f"Search and final training of the CNN took {seconds:.1f} times the device-seconds and {flops:.1f} times "
+            "the floating-point operations of the feed-forward network's."
         )
 
     def as_metrics(self) -> dict[str, float]:

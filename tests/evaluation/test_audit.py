@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from reconv.artifacts import Budget, Conditions, TrainingCost
+from reconv.artifacts import Budget, Compute, Conditions, Metrics, TrainingCost
 from reconv.errors import ComparisonError
 from reconv.evaluation.audit import audit, compute_of
 
@@ -127,9 +127,13 @@ def test_compute_is_three_forward_passes_for_each_image_of_each_epoch(
     once = make_conditions()  # 30 images, 2 epochs, 2 seeds
     twice = make_conditions(augment={"flip": True}, recipe={"test_time_flip": True})
 
-    compute = compute_of(budget, once, cost, 100)
+    def of(conditions: Conditions, multiply_adds: int) -> Compute:
+        metrics = Metrics.model_construct(multiply_adds=multiply_adds)
+        return compute_of({"cnn": budget}, {"cnn": conditions}, {"cnn": cost}, {"cnn": metrics})["cnn"]
+
+    compute = of(once, 100)
 
     assert compute.search_flops == 3 * 2 * 100 * 30 * 4
     assert compute.training_flops == 3 * 2 * 100 * 30 * 2 * 2
     assert compute.device_seconds == budget.device_seconds + 12
-    assert compute_of(budget, twice, cost, 200) == compute
+    assert of(twice, 200) == compute

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from reconv.artifacts import Budget, Compute, Condition, Conditions, TrainingCost
+from reconv.artifacts import Budget, Compute, Condition, Conditions, Metrics, TrainingCost
 from reconv.errors import ComparisonError
 from reconv.places import BASELINE, CNN
 
@@ -35,8 +35,20 @@ def audit(
     )
 
 
-def compute_of(budget: Budget, conditions: Conditions, cost: TrainingCost, multiply_adds: int) -> Compute:
-    """Return what one model's search and final training took; `multiply_adds` are those of an answer."""
+def compute_of(
+    budgets: dict[str, Budget],
+    conditions: dict[str, Conditions],
+    costs: dict[str, TrainingCost],
+    metrics: dict[str, Metrics],
+) -> dict[str, Compute]:
+    """Return what each model's search and final training took."""
+    return {
+        model: _compute(budgets[model], conditions[model], costs[model], metrics[model].multiply_adds)
+        for model in budgets
+    }
+
+
+def _compute(budget: Budget, conditions: Conditions, cost: TrainingCost, multiply_adds: int) -> Compute:
     looks_twice = conditions.recipe.get("test_time_flip", False) and conditions.augment.get("flip", False)
     of_epoch = 3 * 2 * multiply_adds / (2 if looks_twice else 1) * conditions.num_images
     return Compute(

@@ -50,14 +50,14 @@ def _about_compute(verdict: Verdict) -> list[str]:
         return []
     of_models = [verdict.compute[model] for model in (CNN, BASELINE)]
     seconds, flops = verdict.compute_ratios
-    note = "of search and final training: the CNN's is"
+    note = "of search and final training: {:.1f} times as much for the CNN"
     return [
         _row(
             "device time",
             [f"{one.device_seconds:,.0f} s" for one in of_models],
-            f"{note} {seconds:.1f} times the other's",
+            note.format(seconds),
         ),
-        _row("FLOPs", [f"{one.flops:.2g}" for one in of_models], f"{note} {flops:.1f} times the other's"),
+        _row("FLOPs", [f"{one.flops:.2g}" for one in of_models], note.format(flops)),
     ]
 
 
