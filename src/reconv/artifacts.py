@@ -497,15 +497,13 @@ class Explanation(Artifact):
         }
 
 
-class Contest(Artifact):
-    """A candidate against the champion on the same test images, of which none was trained on."""
+class PairedTest(Artifact):
+    """A candidate against the champion on the same images, of which neither was trained on any."""
 
     champion: str
     """Its version."""
-    number: int
-    """Of the comparisons on this test set, from 1."""
     level: float
-    """The largest p value that promotes."""
+    """The largest p value that passes."""
     num_images: int
     accuracy: float
     champion_accuracy: float
@@ -513,6 +511,17 @@ class Contest(Artifact):
     """Images that only the candidate gets right."""
     only_champion: int
     p_value: float
+
+    @property
+    def is_passed(self) -> bool:
+        return self.p_value <= self.level
+
+
+class Contest(PairedTest):
+    """On test images: a candidate that passes is promoted."""
+
+    number: int
+    """Of the comparisons on this test set, from 1."""
     detectable_difference: float
     """The true difference that this comparison would have found with probability 0.8."""
     detectable_at_first: float
@@ -559,10 +568,21 @@ class Registration(Artifact):
     run_id: str
     reason: str
     contest: Contest | None
-    """None where there was no champion that takes these images."""
+    """None where there was no champion that takes these images, or the candidate was screened out."""
     replaced: int | None
     """Version of the champion before, if it is another one."""
+    screen: PairedTest | None = None
+    """On validation images, before any test image is used. None where there was no screen, or in the file of an earlier
+    version."""
+    identity: str = ""
+    """Of the classifier; empty in the file of an earlier version."""
     comparison: Comparison | None = None
-    """The one that decided; None in the file of an earlier version, or if a person had decided before."""
+    """The one that decided, or the one before it if the candidate was screened out: a lost registry counts from there.
+    None in the file of an earlier version, or if a person had decided before."""
     times_lost: int = 0
     """As results/registry.json said."""
+
+    @property
+    def candidate(self) -> str:
+        """Identity of the classifier, as far as it is known."""
+        return self.identity or (self.comparison.candidate if self.comparison else "")

@@ -64,14 +64,14 @@ def test_the_same_evidence_no_longer_promotes_after_many_comparisons():
 def test_without_a_champion_the_verdict_decides_at_the_level_of_this_look(make_verdict):
     assert decide(make_verdict("cnn", p_value=0.02), look(), None).alias == "champion"
     assert decide(make_verdict("cnn", p_value=0.02), look(2), None).alias == "challenger"
-    assert "p 0.03, asked 0.025" in decide(make_verdict("cnn", p_value=0.03), look(), None).reason
+    assert "p 0.03, required 0.025" in decide(make_verdict("cnn", p_value=0.03), look(), None).reason
 
 
 def test_without_a_champion_the_network_that_is_served_has_to_be_the_better_one_itself(make_verdict):
     assert decide(make_verdict("cnn", p_value=1e-9), look(), None, over_other=0.012).alias == "champion"
     decision = decide(make_verdict("cnn", p_value=1e-9), look(), None, over_other=0.02)
     assert decision.alias == "challenger"
-    assert "cnn is not proven better than feedforward (p 0.04, asked 0.025" in decision.reason
+    assert "cnn is not proven better than feedforward (p 0.04, required 0.025" in decision.reason
 
 
 def guess(*no_better):
@@ -96,7 +96,7 @@ def test_the_network_that_is_served_has_to_beat_guessing_itself(make_verdict):
 
     assert decide(verdict, look(), None, over_guessing=0.02).alias == "champion"
     decision = decide(verdict, look(), None, over_guessing=0.03)
-    assert decision.reason.startswith("cnn is not proven better than guessing (p 0.03, asked 0.025 in comparison 1")
+    assert decision.reason.startswith("cnn is not proven better than guessing (p 0.03, required 0.025 in comparison 1")
 
 
 def test_without_champion_and_winner_nobody_is_promoted(make_verdict):

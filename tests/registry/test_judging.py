@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def data(make_prepared) -> PreparedData:
-    """45 test images."""
-    return make_prepared(60)
+    """45 test images, and too few validation images for a screen."""
+    return make_prepared(60, changes={"data.validation": 0.05})
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def data(make_prepared):
-    """45 test images."""
-    return make_prepared(60)
+    """45 test images, and too few validation images for a screen."""
+    return make_prepared(60, changes={"data.validation": 0.05})
 
 
 @pytest.fixture
@@ -60,6 +60,7 @@ def test_a_candidate_that_is_not_better_is_a_challenger_and_counts_as_a_comparis
     assert lost.contest is not None
     assert lost.contest.champion == "1"
     assert lost.contest.number == 2
+    assert "no screen on validation images: 6 validation images are known to be new to both, at least 10" in lost.reason
     assert registry.champion().number == 1
     assert {entry["number"] for entry in comparisons(registry).values()} == {1, 2}
 
@@ -105,11 +106,11 @@ def test_what_would_become_of_it_is_known_without_registering_and_is_the_same_co
     outcome = make_outcome(data, epochs=6)
 
     with judge(outcome, data, params, registry) as judged:
-        assert judged.decision.alias == "champion"
+        assert judged.judgement.decision.alias == "champion"
     assert registry.versions() == []
     assert len(comparisons(registry)) == 1
 
-    assert registered(outcome, data).reason == judged.decision.reason
+    assert registered(outcome, data).reason == judged.judgement.decision.reason
     assert len(comparisons(registry)) == 1
 
 
@@ -117,7 +118,7 @@ def test_images_that_the_champion_was_trained_on_do_not_count(
     make_outcome, data, make_prepared, registered, registry, monkeypatch
 ):
     """Another split of the same images tests with many of them."""
-    first, other = data, make_prepared(60, changes={"data.seed": 1})
+    first, other = data, make_prepared(60, changes={"data.seed": 1, "data.validation": 0.05})
     registered(make_outcome(first, epochs=6), first)
 
     contested = registered(make_outcome(other, epochs=6, seed=1), other).contest
@@ -129,7 +130,7 @@ def test_images_that_the_champion_was_trained_on_do_not_count(
 
 
 def test_a_test_set_of_other_images_begins_to_count_anew(make_outcome, data, make_prepared, registered, registry):
-    first, fresh = data, make_prepared(60, seed=5)
+    first, fresh = data, make_prepared(60, seed=5, changes={"data.validation": 0.05})
     registered(make_outcome(first, epochs=6), first)
     assert registered(make_outcome(first, epochs=1, seed=1), first).contest.number == 2
 

@@ -160,6 +160,7 @@ def _described(version: "Version") -> dict[str, Any]:
         "has_checksums": version.has_checksums,
         "test_accuracy": float(tags["test_accuracy"]) if "test_accuracy" in tags else None,
         "contest": json.loads(tags["reconv.contest"]) if "reconv.contest" in tags else None,
+        "screen": json.loads(tags["reconv.screen"]) if "reconv.screen" in tags else None,
         "registered": time.strftime("%Y-%m-%d %H:%M", time.localtime(version.created)),
         "lineage": {
             "git_commit": tags.get("git_commit", ""),
@@ -188,12 +189,13 @@ def _as_table(versions: list[dict[str, Any]]) -> str:
         ]
     ]
     for one in versions:
-        lineage, contest = one["lineage"], one["contest"]
+        lineage, test = one["lineage"], one["contest"] or one["screen"]
         accuracy = "" if one["test_accuracy"] is None else f"{one['test_accuracy']:.2%}"
         against = ""
-        if contest:
-            points = 100 * (contest["accuracy"] - contest["champion_accuracy"])
-            against = f"{points:+.2f} points over version {contest['champion']}, p {contest['p_value']:.2g}"
+        if test:
+            points = 100 * (test["accuracy"] - test["champion_accuracy"])
+            against = f"{points:+.2f} points over version {test['champion']}, p {test['p_value']:.2g}"
+            against += "" if one["contest"] else " (validation images: screened out)"
         rows.append(
             [
                 str(one["version"]),

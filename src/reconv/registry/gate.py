@@ -1,6 +1,11 @@
-"""Has a candidate earned to become champion? From who is right on which test image; no MLflow here.
+"""Has a candidate earned to become champion? From who is right on which image; no MLflow here.
 
-N images that both were tested on and neither was trained on.
+A screen on validation images decides first whether a candidate may be compared with the champion on the test images, so
+that most of those that are not better use up no comparison. Thresholdout too answers from other data while that is
+enough (Dwork et al., "The reusable holdout", Science 349, 2015), and the Ladder too charges only for what is ahead
+(Blum & Hardt, "The Ladder: A Reliable Leaderboard for Machine Learning Competitions", ICML 2015).
+
+N images that neither network was trained on.
 """
 
 import math
@@ -10,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from reconv.artifacts import Contest, Decision, Verdict
+from reconv.artifacts import Contest, Decision, PairedTest, Verdict
 from reconv.places import BASELINE, CNN
 
 _POWER = 0.8
+_PASSES = 0.9
+"""The chance that a candidate passes the screen if a first comparison would find it with `_POWER`. 0.8 costs the first
+comparison 8 points of power, 0.95 the fiftieth (benchmarks/gate.py)."""
 Correct = NDArray[np.bool_]
 
 
@@ -35,35 +43,64 @@ class Look:
 
         By the union bound the chance that any of them promotes a candidate that is not better is at most that sum,
         whatever they have in common (Foster & Stine, "Alpha-investing", JRSS B 70, 2008, section 2, name such series
-        alpha-spending rules).
+        alpha-spending rules). A screen on other images does not change that: the chance holds for each comparison
+        whatever the validation images said.
         """
         return self.false_promotion / (self.number * (self.number + 1))
 
 
-def contest(candidate_N: Correct, champion_N: Correct, look: Look, version: str) -> Contest:
+def paired_test(candidate_N: Correct, champion_N: Correct, level: float, version: str) -> PairedTest:
     """Exact one-sided McNemar test of "the candidate is right more often than the champion".
 
     Both are fixed networks, so that only the images are random; a candidate that is retrained is another candidate.
     """
     only_candidate, only_champion = _right_alone(candidate_N, champion_N)
-    differing = only_candidate + only_champion
-    num_images = len(candidate_N)
-    return Contest(
+    return PairedTest(
         champion=version,
-        number=look.number,
-        level=look.level,
-        num_images=num_images,
+        level=level,
+        num_images=len(candidate_N),
         accuracy=float(candidate_N.mean()),
         champion_accuracy=float(champion_N.mean()),
         only_candidate=only_candidate,
         only_champion=only_champion,
         p_value=mcnemar_p_value(candidate_N, champion_N),
+    )
+
+
+def contest(candidate_N: Correct, champion_N: Correct, look: Look, version: str) -> Contest:
+    """Return the test on the test images that this look decides by."""
+    test = paired_test(candidate_N, champion_N, look.level, version)
+    differing, num_images = test.only_candidate + test.only_champion, test.num_images
+    return Contest(
+        **test.model_dump(),
+        number=look.number,
         detectable_difference=_detectable(look.level, differing, num_images),
         detectable_at_first=_detectable(
             Look(1, look.false_promotion, look.fresh_test_after).level, differing, num_images
         ),
         fresh_test_due=look.number >= look.fresh_test_after,
     )
+
+
+def screen_level(num_validation: int, num_test: int, false_promotion: float) -> float:
+    """Return the p value that the screen requires: 0.19 for 6,000 validation and 10,000 test images.
+
+    A candidate passes with probability `_PASSES` if it is better by what the first comparison on the test images finds
+    with `_POWER`. Only the ratio of the numbers of images counts, as an image of either split tells as much. With fewer
+    than `fewest_to_screen` the level is above 0.5: such a candidate need not even be ahead.
+    """
+    in_errors = _detected_errors(false_promotion) * math.sqrt(num_validation / num_test)
+    return float(norm.sf(in_errors - norm.ppf(_PASSES)))
+
+
+def fewest_to_screen(num_test: int, false_promotion: float) -> int:
+    """Return how many validation images a screen takes: about a fifth of the test images."""
+    return math.ceil(num_test * (float(norm.ppf(_PASSES)) / _detected_errors(false_promotion)) ** 2)
+
+
+def _detected_errors(false_promotion: float) -> float:
+    """What a first comparison finds with `_POWER`, in standard errors."""
+    return float(norm.isf(Look(1, false_promotion, 1).level) + norm.ppf(_POWER))
 
 
 def mcnemar_p_value(first_N: Correct, second_N: Correct) -> float:
@@ -98,9 +135,8 @@ def decide(
     """
     if against is None:
         return _first(verdict, look, max(verdict.p_value, min(1.0, 2 * over_other)), over_guessing)
-    candidate, champion = (f"{one:.2%}" for one in (against.accuracy, against.champion_accuracy))
-    both = f"{candidate} on {against.num_images:,} test images, the champion has {champion}"
-    if against.p_value <= against.level:
+    both = _both(against, "test")
+    if against.is_passed:
         return Decision(alias="champion", reason=f"{both}: {evidence(against)}")
     return Decision(
         alias="challenger",
@@ -109,15 +145,31 @@ def decide(
     )
 
 
+def screened_out(failed: PairedTest) -> Decision:
+    return Decision(
+        alias="challenger",
+        reason=f"{_both(failed, 'validation')}: not far enough ahead to be compared on the test images "
+        f"({_counts(failed)}). No comparison on them was used up",
+    )
+
+
 def evidence(against: Contest) -> str:
+    return f"{_counts(against)} in comparison {against.number} on these images"
+
+
+def _both(test: PairedTest, split: str) -> str:
+    return f"{test.accuracy:.2%} on {test.num_images:,} {split} images, the champion has {test.champion_accuracy:.2%}"
+
+
+def _counts(test: PairedTest) -> str:
     return (
-        f"right alone on {against.only_candidate:,}, wrong alone on {against.only_champion:,}; "
-        f"p {_p(against.p_value)}, asked {_p(against.level)} in comparison {against.number} on these images"
+        f"right alone on {test.only_candidate:,}, wrong alone on {test.only_champion:,}; "
+        f"p {_p(test.p_value)}, required {_p(test.level)}"
     )
 
 
 def _first(verdict: Verdict, look: Look, p_value: float, over_guessing: float) -> Decision:
-    level = f"asked {_p(look.level)} in comparison {look.number} on these test images"
+    level = f"required {_p(look.level)} in comparison {look.number} on these test images"
     winner, guessing = verdict.winner, verdict.guessing
     if guessing and verdict.candidate in guessing.no_better:
         reason = f"{verdict.candidate} is not proven better than guessing, {guessing.accuracy:.1%}"

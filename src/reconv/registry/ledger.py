@@ -1,7 +1,8 @@
 """Every comparison that was made on test images, so that the gate can ask more of the next one on the same.
 
-In tags of the registered model, which all who retrain it share. The same candidate against the same champion is the
-same comparison, however often it is repeated.
+In tags of the registered model, which all who retrain it share. The same candidate against the same champion on the
+same test set is the same comparison, however often it is repeated. A test set that has grown makes it another one, or
+each night's growth would be one more chance at the level of the first.
 """
 
 from typing import Any
@@ -23,23 +24,25 @@ def comparison_of(registry: Registry, candidate: str, champion: Version | None, 
     It is in the ledger when this returns, before anybody has seen how it ends.
     """
     ledger = registry.notes(_COMPARISON)
-    known = ledger.get(_key(candidate, champion.number if champion else None))
+    opponent = champion.number if champion else None
+    known = _find(ledger, candidate, opponent, reference.test_digest)
     made = Comparison(
         candidate=candidate,
-        champion=champion.number if champion else None,
+        champion=opponent,
         champion_candidate=champion.tags.get(CANDIDATE, "") if champion else "",
         number=int(known["number"]) if known else _next_number(registry, ledger, reference),
         test_set=reference.test_digest,
     )
     if known is None:
-        _enter(registry, _key(candidate, made.champion), made)
+        _enter(registry, made, opponent)
     return made
 
 
-def find_comparison(registry: Registry, candidate: str, against: Contest | None) -> Comparison | None:
-    """Return the comparison of a registered candidate in which it won or lost `against` the champion of that time."""
+def find_comparison(registry: Registry, version: Version, against: Contest | None) -> Comparison | None:
+    """Return the comparison of a registered version in which it won or lost `against` the champion of that time."""
     champion = int(against.champion) if against else None
-    known = registry.notes(_COMPARISON).get(_key(candidate, champion))
+    candidate, test_set = version.tags[CANDIDATE], version.tags.get(TEST_SET, "")
+    known = _find(registry.notes(_COMPARISON), candidate, champion, test_set)
     if known is None:
         return None
     identities = {one.number: one.tags.get(CANDIDATE, "") for one in registry.versions()}
@@ -48,35 +51,41 @@ def find_comparison(registry: Registry, candidate: str, against: Contest | None)
         champion=champion,
         champion_candidate=identities.get(champion, "") if champion else "",
         number=int(known["number"]),
-        test_set=known["test_set"],
+        test_set=test_set,
     )
 
 
 def restore_comparison(registry: Registry, made: Comparison) -> None:
     """Enter a comparison that results/register.json remembers and the ledger does not: it stands for those before it
     on the same test images, which were lost with it."""
-    ledger, key = registry.notes(_COMPARISON), _key(made.candidate, made.champion)
-    known = ledger.get(key, {})
-    if (known.get("number"), known.get("test_set")) == (made.number, made.test_set):
+    ledger = registry.notes(_COMPARISON)
+    known = _find(ledger, made.candidate, made.champion, made.test_set)
+    if known and known["number"] == made.number:
         return
     identities = {one.number: one.tags.get(CANDIDATE) for one in registry.versions()}
+    opponent: int | str | None = made.champion
     if made.champion is not None and identities.get(made.champion) != made.champion_candidate:
-        key = f"{made.candidate[:16]}.lost-{made.champion}"  # this registry's version of that number is another one
-    if key not in ledger:
-        _enter(registry, key, made, stands_for=made.number)
+        opponent = f"lost-{made.champion}"  # this registry's version of that number is another one
+    if not _find(ledger, made.candidate, opponent, made.test_set):
+        _enter(registry, made, opponent, stands_for=made.number)
 
 
 def comparisons(registry: Registry) -> dict[str, dict[str, Any]]:
-    """CANDIDATE.CHAMPION -> number, test_set, at."""
+    """CANDIDATE.CHAMPION.TEST_SET -> number, test_set, at. An earlier reconv left TEST_SET out of the key."""
     return registry.notes(_COMPARISON)
 
 
-def _key(candidate: str, champion: int | None) -> str:
-    return f"{candidate[:16]}.{champion or 'none'}"
+def _find(
+    ledger: dict[str, dict[str, Any]], candidate: str, opponent: int | str | None, test_set: str
+) -> dict[str, Any] | None:
+    pair = f"{candidate[:16]}.{opponent or 'none'}"
+    entries = [ledger.get(f"{pair}.{test_set}"), ledger.get(pair)]
+    return next((one for one in entries if one and one["test_set"] == test_set), None)
 
 
-def _enter(registry: Registry, key: str, made: Comparison, **more: int) -> None:
-    registry.note(f"{_COMPARISON}{key}", {"number": made.number, "test_set": made.test_set, "at": utc_now(), **more})
+def _enter(registry: Registry, made: Comparison, opponent: int | str | None, **more: int) -> None:
+    key = f"{_COMPARISON}{made.candidate[:16]}.{opponent or 'none'}.{made.test_set}"
+    registry.note(key, {"number": made.number, "test_set": made.test_set, "at": utc_now(), **more})
 
 
 def _next_number(registry: Registry, ledger: dict[str, dict[str, Any]], reference: Reference) -> int:

@@ -37,7 +37,7 @@ def what_is_lost(resources: ResourcesParams) -> str:
     where = f"MLflow's registry ({masked(tracking_uri(resources))})"
     if one is None:
         return f"{what} is not in {where}"
-    if said.comparison and one.tags.get(CANDIDATE, said.comparison.candidate) != said.comparison.candidate:
+    if said.candidate and one.tags.get(CANDIDATE, said.candidate) != said.candidate:
         return f"{what} is another model in {where}"
     if said.alias == "champion" and found.champion is None:
         return f"{what} was the champion, and {where} has none"

@@ -20,7 +20,7 @@ from reconv.serving.bundle import REFERENCE
 
 Hashes = NDArray[np.uint64]
 _TYPES: dict[str, type[np.generic]] = {
-    **dict.fromkeys(("development", "test"), np.uint64),
+    **dict.fromkeys(("development", "validation", "test"), np.uint64),
     "class_counts": np.int64,
     **dict.fromkeys(("brightness", "contrast", "colourfulness", "confidence"), np.float32),
 }
@@ -32,6 +32,8 @@ _CHUNK = 1000
 class Reference:
     development: Hashes
     """Of the contents of all images that it was trained or calibrated on, sorted."""
+    validation: Hashes
+    """Of those of `development` that it was not trained on, sorted; empty if an earlier reconv wrote it."""
     test: Hashes
     """Of those that it was compared by, sorted."""
     class_counts: NDArray[np.int64]
@@ -44,6 +46,11 @@ class Reference:
     """Its calibrated confidence in its answers to at most 10,000 test images."""
 
     @property
+    def trained(self) -> Hashes:
+        """Of those of `development` that it was trained on, as far as is known."""
+        return np.setdiff1d(self.development, self.validation)
+
+    @property
     def test_digest(self) -> str:
         return digest_of_hashes(self.test)
 
@@ -51,8 +58,10 @@ class Reference:
 def reference_of(data: PreparedData, confidence_N: NDArray[np.float64]) -> Reference:
     """`confidence_N` of the classifier in its answers to the test images."""
     train = data.train
+    of_training, of_validation = content_hashes(train.images), content_hashes(data.validation.images)
     return Reference(
-        development=np.sort(content_hashes(data.development.images)),
+        development=np.sort(np.concatenate([of_training, of_validation])),
+        validation=np.setdiff1d(of_validation, of_training),
         test=np.sort(content_hashes(data.test.images)),
         class_counts=np.bincount(train.labels, minlength=data.manifest.num_classes).astype(np.int64),
         **statistics_of(train.images, _spaced(len(train))),
@@ -61,7 +70,7 @@ def reference_of(data: PreparedData, confidence_N: NDArray[np.float64]) -> Refer
 
 
 def save_reference(reference: Reference, bundle: Path) -> None:
-    write_arrays(bundle / REFERENCE, {field.name: getattr(reference, field.name) for field in fields(reference)})
+    write_arrays(bundle / REFERENCE, {one.name: getattr(reference, one.name) for one in fields(reference)})
 
 
 def load_reference(bundle: Path) -> Reference | None:
@@ -69,7 +78,7 @@ def load_reference(bundle: Path) -> Reference | None:
     path = bundle / REFERENCE
     if not path.exists():
         return None
-    arrays = read_arrays(path)
+    arrays = {"validation": np.empty(0, np.uint64), **read_arrays(path)}
     wrong = arrays.keys() ^ _TYPES.keys() or {name for name in _TYPES if _is_wrong(arrays[name], _TYPES[name])}
     if wrong:
         raise DataError(f"{path} is damaged ({', '.join(sorted(wrong)[:3])}): register the model again.")

@@ -19,7 +19,7 @@ from reconv.registry.gate import fresh_test_note
 from reconv.registry.judging import Judged, judge
 from reconv.registry.outcome import SERVED_SEED, Outcome
 from reconv.registry.registry import Registry
-from reconv.registry.version import CANDIDATE, CONTEST, TEST_ACCURACY, TEST_SET, WEIGHTS_SHA256, Version
+from reconv.registry.version import CANDIDATE, CONTEST, SCREEN, TEST_ACCURACY, TEST_SET, WEIGHTS_SHA256, Version
 from reconv.serving.bundle import WEIGHTS, read_served
 from reconv.tracking.lineage import dvc_hashes
 from reconv.tracking.opening import git_commit
@@ -42,10 +42,10 @@ _REQUIREMENTS = (
 def register(outcome: Outcome, data: PreparedData, params: Params, run: StageRun, registry: Registry) -> Registration:
     """Log the candidate under `run`, make it a version unless it is one already, and set its alias."""
     with judge(outcome, data, params, registry) as judged:
-        decision, champion = judged.decision, judged.champion
+        (decision, comparison, contest, screen), champion = judged.judgement, judged.champion
         version = registry.candidate(judged.identity) or _create(judged, outcome, run, registry)
         # What it says and its alias are set again where an interruption left them out.
-        note = fresh_test_note(judged.contest) if judged.contest else ""
+        note = fresh_test_note(contest) if contest else ""
         registry.describe(version, f"{outcome.verdict.text}\n\n{decision.alias}: {decision.reason}.\n\n{note}".rstrip())
         if decision.alias == "champion":
             registry.promote(version, "promoted", decision.reason)
@@ -65,9 +65,11 @@ def register(outcome: Outcome, data: PreparedData, params: Params, run: StageRun
             seed=SERVED_SEED,
             run_id=run.run_id,
             reason=decision.reason,
-            contest=judged.contest,
+            contest=contest,
+            screen=screen,
+            identity=judged.identity,
             replaced=champion.number if champion is not None and is_new else None,
-            comparison=judged.comparison,
+            comparison=comparison,
             times_lost=outcome.times_lost,
         )
 
@@ -93,8 +95,8 @@ def _create(judged: Judged, outcome: Outcome, run: StageRun, registry: Registry)
     if guessing := outcome.verdict.guessing:
         tags["guessing_accuracy"] = f"{guessing.accuracy:.6f}"
         tags["better_than_guessing"] = "no" if model in guessing.no_better else "yes"
-    if judged.contest is not None:
-        tags[CONTEST] = judged.contest.model_dump_json()
+    tests = {CONTEST: judged.judgement.contest, SCREEN: judged.judgement.screen}
+    tags |= {key: test.model_dump_json() for key, test in tests.items() if test}
     return registry.create(source, tags)
 
 

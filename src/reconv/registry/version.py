@@ -7,7 +7,7 @@ from reconv.registry.checksums import FILES_SHA256
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CANDIDATE, WEIGHTS_SHA256, TEST_SET = "reconv.candidate", "reconv.weights_sha256", "reconv.test_set"
-TEST_ACCURACY, CONTEST = "test_accuracy", "reconv.contest"
+TEST_ACCURACY, CONTEST, SCREEN = "test_accuracy", "reconv.contest", "reconv.screen"
 """Tags of a version."""
 
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from reconv.artifacts import Artifact, Contest
+from reconv.artifacts import Artifact, Contest, PairedTest
 from reconv.errors import ReconvError
 from reconv.files import read_json, write_text
 from reconv.params import Params
@@ -88,6 +88,8 @@ class RetrainRecord(Artifact):
     reason: str
     """Of the gate, or of the failure."""
     contest: Contest | None
+    screen: PairedTest | None = None
+    """On validation images."""
     champion_before: int | None
     champion_after: int | None
     cost: Cost | None
@@ -178,6 +180,8 @@ def _send(path: Path, params: Params) -> str:
             "retrain/champion_accuracy": record.contest.champion_accuracy,
             "retrain/comparison": record.contest.number,
         }
+    if record.screen:
+        metrics["retrain/screen_p_value"] = record.screen.p_value
     metrics |= {f"drift/{one.name}": one.effect for one in record.drift}
     tags = {
         "reconv.retrain": record.ended,

@@ -100,6 +100,7 @@ class Work:
         self._draft.note(
             reason=registration.reason,
             contest=contest,
+            screen=registration.screen,
             note=fresh_test_note(contest) if contest else "",
             champion_after=champion.number if champion else None,
         )
@@ -108,13 +109,15 @@ class Work:
 
     def _would_be(self, before: Version | None) -> Ended:
         with judge(outcome_here(), PreparedData(), self._params, self._registry) as judged:
+            decision, _, contest, screen = judged.judgement
             self._draft.note(
-                reason=judged.decision.reason,
-                contest=judged.contest,
-                note=fresh_test_note(judged.contest) if judged.contest else "",
+                reason=decision.reason,
+                contest=contest,
+                screen=screen,
+                note=fresh_test_note(contest) if contest else "",
                 champion_after=before.number if before else None,
             )
-            is_better = judged.decision.alias == "champion" and not judged.is_champion
+            is_better = decision.alias == "champion" and not judged.is_champion
             return "would be promoted" if is_better else "would be kept"
 
 
