@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from reconv.artifacts import Guessing
-from reconv.registry.gate import Look, contest, decide, fresh_test_note
+from reconv.registry.gate import (
+    Look,
+    contest,
+    decide,
+    fewest_to_screen,
+    fresh_test_note,
+    paired_test,
+    screen_level,
+    screened_out,
+)
 
 
 def look(number=1, false_promotion=0.05, fresh_test_after=50):
@@ -104,6 +113,58 @@ def test_without_champion_and_winner_nobody_is_promoted(make_verdict):
 
     assert decision.alias == "challenger"
     assert "contains 0" in decision.reason
+
+
+def test_the_screen_asks_for_more_the_more_validation_images_there_are():
+    levels = [screen_level(num_validation, 10_000, 0.05) for num_validation in (3_000, 6_000, 10_000)]
+
+    assert levels == pytest.approx([0.400, 0.187, 0.064], abs=0.001)
+    fewest = fewest_to_screen(10_000, 0.05)
+    assert fewest == 2_093
+    assert screen_level(fewest, 10_000, 0.05) <= 0.5 < screen_level(fewest - 1, 10_000, 0.05)
+
+
+def test_what_is_screened_out_is_a_challenger_and_told_so_in_numbers():
+    failed = paired_test(*correct(20, 22), 0.19, "7")
+
+    decision = screened_out(failed)
+
+    assert not failed.is_passed
+    assert decision.alias == "challenger"
+    assert decision.reason == (
+        "92.74% on 992 validation images, the champion has 92.94%: not far enough ahead to be compared on the test "
+        "images (right alone on 20, wrong alone on 22; p 0.68, required 0.19). No comparison on them was used up"
+    )
+
+
+def answers(rng, scores_N, gain=0.0):
+    """Two trainings disagree on 2.8 % of the images, and are right on 92 %."""
+    threshold = norm.ppf(0.92 + gain) - norm.ppf(0.92)
+    return rng.random(len(scores_N)) < norm.cdf(scores_N + threshold * np.hypot(3.0, 0.51) / 0.51)
+
+
+def test_fifty_retrainings_use_up_few_comparisons_and_a_better_one_is_still_found(make_verdict):
+    """The figures of benchmarks/gate.py with fewer histories, through the functions that `register` calls."""
+    rng, found, promoted, used = np.random.default_rng(1), [], [], []
+    level = screen_level(6_000, 10_000, 0.05)
+    for _ in range(60):
+        screened, tested = (rng.normal(norm.ppf(0.92) * np.hypot(3.0, 0.51), 3.0, n) / 0.51 for n in (6_000, 10_000))
+        # Images that all trainings get right, or all wrong, decide nothing.
+        screened, tested = screened[abs(screened) < 4], tested[abs(tested) < 4]
+        champion = answers(rng, screened), answers(rng, tested)
+        number = 1
+        for night in range(1, 51):
+            gain = 0.005 if night == 50 else 0.0
+            if not paired_test(answers(rng, screened, gain), champion[0], level, "1").is_passed:
+                continue
+            against = contest(answers(rng, tested, gain), champion[1], look(number), "1")
+            number += 1
+            (found if gain else promoted).append(decide(make_verdict(None), look(1), against).alias == "champion")
+        used.append(number - 1)
+
+    assert np.mean(used) < 12
+    assert sum(promoted) / 60 <= 0.05
+    assert sum(found) / 60 > 0.3  # without a screen 0.13
 
 
 def test_a_fresh_test_set_is_due_after_so_many_comparisons():
