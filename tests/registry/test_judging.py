@@ -1,4 +1,4 @@
-"""Registering the same winner again, and networks that only guess, in real stores."""
+"""The screen on validation images, registering the same winner again, and networks that only guess, in real stores."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,17 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 
-from reconv.artifacts import Registration, Study
+from reconv.artifacts import PairedTest, Registration, Study
 from reconv.data.arrays import PreparedData
 from reconv.data.packing import prepare
 from reconv.data.sources import fetch
 from reconv.evaluation.compare import compare
+from reconv.files import read_arrays, write_arrays
+from reconv.registry.checksums import FILES_SHA256
+from reconv.registry.judging import judge
 from reconv.registry.ledger import comparisons
 from reconv.registry.opening import open_registry
 from reconv.registry.outcome import Outcome
+from reconv.registry.reference import content_hashes, load_reference
 from reconv.registry.register import register
+from reconv.registry.version import CONTEST, SCREEN
+from reconv.serving.bundle import REFERENCE
 from reconv.tracking.opening import open_stage_run
+from reconv.tracking.server import tracking_uri
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +44,81 @@ def registered(params) -> Callable[..., Registration]:
             return register(outcome, data, params, run, open_registry(params))
 
     return call
+
+
+@pytest.fixture(scope="module")
+def screened(make_prepared) -> PreparedData:
+    """45 test images, and 33 validation images: enough for a screen."""
+    return make_prepared(60)
+
+
+def test_a_candidate_that_is_not_ahead_on_validation_images_uses_up_no_comparison(
+    make_outcome, screened, params, registered, monkeypatch
+) -> None:
+    first = registered(make_outcome(screened, epochs=6), screened)
+    worse = replace(make_outcome(screened, epochs=1, seed=1), registered=first)
+    registry = open_registry(params)
+
+    lost = registered(worse, screened)
+
+    assert (lost.version, lost.alias, lost.contest) == (2, "challenger", None)
+    assert (lost.screen.champion, lost.screen.num_images) == ("1", len(screened.validation))
+    assert lost.screen.p_value > lost.screen.level
+    assert "33 validation images" in lost.reason
+    assert "No comparison on them was used up" in lost.reason
+    assert len(comparisons(registry)) == 1
+    version = registry.version("2")
+    assert lost.reason in version.description
+    assert PairedTest.model_validate_json(version.tags[SCREEN]) == lost.screen
+    assert CONTEST not in version.tags
+
+    use_another_store(monkeypatch)
+    again = registered(replace(worse, registered=lost), screened)  # there is no champion, and the count goes on
+    assert (again.screen, again.comparison.number) == (None, first.comparison.number + 1)
+
+
+def test_a_candidate_that_is_ahead_on_validation_images_is_compared_on_the_test_images(
+    make_outcome, screened, params, registered
+) -> None:
+    registered(make_outcome(screened, epochs=1, lr=1e-7), screened)
+    registry = open_registry(params)
+    registry.promote(registry.version("1"), "by hand", "the first")
+    better = make_outcome(screened, epochs=6)
+
+    won = registered(better, screened)
+    again = registered(replace(better, registered=won), screened)
+
+    assert won.screen.is_passed
+    assert won.contest.is_passed
+    assert (won.alias, won.contest.number, won.contest.num_images) == ("champion", 2, len(screened.test))
+    assert (again.screen, again.contest) == (won.screen, won.contest)
+
+
+def test_validation_images_that_the_champion_was_trained_on_do_not_count(
+    make_outcome, screened, make_prepared, params, registered
+) -> None:
+    """With another split of the same images. An earlier reconv did not write down which they are."""
+    registered(make_outcome(screened, epochs=6), screened)
+    other = make_prepared(60, changes={"data.seed": 1})
+    outcome = make_outcome(other, epochs=6, seed=1)
+    registry = open_registry(params)
+
+    with judge(outcome, other, params, registry) as judged:
+        counted = judged.judgement.screen.num_images
+    champion = registry.bundle(registry.champion())
+    unseen = ~np.isin(content_hashes(other.validation.images), load_reference(champion).trained)
+    assert 0 < counted == unseen.sum() < len(other.validation)
+
+    arrays = read_arrays(champion / REFERENCE)
+    write_arrays(champion / REFERENCE, {name: array for name, array in arrays.items() if name != "validation"})
+    # Otherwise its checksums would not allow the change.
+    MlflowClient(tracking_uri(params.resources)).delete_model_version_tag(registry.name, "1", FILES_SHA256)
+    with judge(make_outcome(screened, epochs=1, seed=1), screened, params, registry) as judged:
+        decision, comparison, contest, screen = judged.judgement
+    assert (screen, comparison.number, contest.number) == (None, 2, 2)
+    assert (
+        "There was no screen on validation images: 0 validation images are known to be new to both" in decision.reason
+    )
 
 
 def use_another_store(monkeypatch) -> None:

@@ -57,6 +57,14 @@ def test_each_loss_is_named(client, params, lose, said) -> None:
     assert "mlflow.db" in what_is_lost(params.resources)
 
 
+def test_a_candidate_that_was_screened_out_is_known_by_itself_not_by_the_comparison_before(client, params) -> None:
+    write("challenger", identity="a" * 64, comparison=COMPARISON.model_copy(update={"candidate": "f" * 64}))
+    assert what_is_lost(params.resources) == ""
+
+    client.set_model_version_tag("images", "2", "reconv.candidate", "c")
+    assert "is another model in" in what_is_lost(params.resources)
+
+
 def test_a_champion_moved_by_hand_is_no_loss(client, params) -> None:
     client.set_registered_model_alias("images", "champion", "1")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from mlflow.tracking import MlflowClient
 
-from reconv.artifacts import Contest
+from reconv.artifacts import Contest, PairedTest
 from reconv.retraining import record as module
 from reconv.retraining.record import (
     RECORDS,
@@ -35,6 +35,8 @@ CONTEST = Contest(
     detectable_at_first=0.02,
     fresh_test_due=False,
 )
+
+SCREEN = PairedTest(**{name: value for name, value in CONTEST if name in PairedTest.model_fields} | {"p_value": 0.01})
 
 
 def draft_of(**values) -> Draft:
@@ -96,7 +98,7 @@ def test_one_that_did_not_end_is_noticed_by_the_next():
 
 
 def test_mlflow_has_each_record_once(params):
-    record = draft_of().keep("promoted")
+    record = draft_of(screen=SCREEN).keep("promoted")
     draft_of().keep("failed")
 
     first, second = send(params), send(params)
@@ -110,6 +112,7 @@ def test_mlflow_has_each_record_once(params):
     assert promoted.info.run_name == f"retrain {record.began}"
     assert promoted.info.status == "FINISHED"
     assert promoted.data.metrics["retrain/p_value"] == CONTEST.p_value
+    assert promoted.data.metrics["retrain/screen_p_value"] == 0.01
     assert promoted.data.metrics["drift/brightness"] == 0.5
     assert "9 images added" in promoted.data.tags["mlflow.note.content"]
     (kept,) = client.list_artifacts(promoted.info.run_id)
