@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import zeta
 from scipy.stats import norm
 
 from benchmarks.measure import OURS, RESULTS, Effort, Row
@@ -45,7 +46,8 @@ def measure(effort: Effort) -> list[Row]:
     histories = 2000 if effort == "full" else 3
     rows = []
     for num_validation, num_test in ((6_000, 10_000), (600, 1_000), (120, 200)):
-        rows += _rows(f"{num_validation:,} + {num_test:,} images", _simulated(num_validation, num_test), histories)
+        setting, pool = f"{num_validation:,} + {num_test:,} images", _simulated(num_validation, num_test)
+        rows += _rows(setting, pool, histories, with_others=num_test == 10_000)
     for path in sorted((RESULTS / "recorded").glob("*.npz")):
         for name, pool in _recorded(path.stem).items():
             rows += _rows(name, pool, histories)
@@ -131,30 +133,65 @@ def _answers(rng: np.random.Generator, chances_N: Chances, gain: float) -> Corre
     return right
 
 
-def _rows(setting: str, pool: Pool, histories: int) -> list[Row]:
+@dataclass(frozen=True)
+class _Rule:
+    screen: float
+    """The largest p value on the validation images that passes."""
+    level: Callable[[int], float] = lambda number: _look(number).level
+    """Of a comparison on the test images."""
+
+    def numbers(self, nights: list[_Night]) -> list[int]:
+        """Of the comparison that a candidate would get before each night, and after the last."""
+        return [1, *(1 + np.cumsum([night.validation <= self.screen for night in nights])).tolist()]
+
+    def promotes(self, night: _Night, number: int) -> bool:
+        return night.validation <= self.screen and night.test <= self.level(number)
+
+    def promotes_any(self, history: _History) -> bool:
+        return any(map(self.promotes, history.equal, self.numbers(history.equal)))
+
+    def finds(self, history: _History, gain: float, number: int) -> bool:
+        """In place of retraining `number`, after others that were not better."""
+        return self.promotes(history.better[gain], self.numbers(history.equal)[number - 1])
+
+
+_SEQUENCES: dict[str, Callable[[int], float]] = {
+    "levels as 1 / k²": lambda k: _ACCEPTED * 6 / (np.pi * k) ** 2,
+    "levels as 1 / ((k + 1) (k + 2))": lambda k: _ACCEPTED * 2 / ((k + 1) * (k + 2)),
+    "levels as 1 / k^1.5": lambda k: _ACCEPTED / k**1.5 / zeta(1.5),
+    "half of it spread evenly": lambda k: _ACCEPTED / 2 / (k * (k + 1)) + _ACCEPTED / 2 / _RETRAININGS,
+}
+_SCREENS = (0.1, 0.3, 0.5)
+
+
+def _rows(setting: str, pool: Pool, histories: int, with_others: bool = False) -> list[Row]:
+    """`with_others`: other levels and screens as well."""
     rng = np.random.default_rng(len(setting))
     played = [_history(rng, pool) for _ in range(histories)]
-    sizes = [len(chances) for chances in pool(rng)]
-    screens = {OURS: screen_level(sizes[0], sizes[1], _ACCEPTED), _NO_SCREEN: 1.0}
-    shares = {rule: np.mean([_is_any_promoted(one, level) for one in played]) for rule, level in screens.items()}
+    screen = screen_level(*(len(chances) for chances in pool(rng)), _ACCEPTED)
+    rules = {OURS: _Rule(screen), _NO_SCREEN: _Rule(1.0)}
+    if with_others:
+        rules |= {name: _Rule(screen, level) for name, level in _SEQUENCES.items()}
+        rules |= {f"screen at p {level}": _Rule(level) for level in _SCREENS}
+    shares = {name: np.mean([rule.promotes_any(one) for one in played]) for name, rule in rules.items()}
     shares[_EACH] = np.mean([any(night.test <= _ACCEPTED for night in one.equal) for one in played])
     shares[_NOT_WORSE] = np.mean([any(night.is_not_worse for night in one.equal) for one in played])
     rows = []
     what = f"histories of {_RETRAININGS} with a false promotion, {setting}"
-    for rule, share in shares.items():
-        asked = _bar(histories) if rule == OURS else ""
-        rows.append(Row(what, "%", rule, [100 * share], bar=asked, note=f"{histories:,} histories"))
-    for rule, level in screens.items():
-        used = np.mean([_numbers(one.equal, level)[-1] - 1 for one in played])
-        rows.append(Row(f"comparisons that {_RETRAININGS} retrainings use up, {setting}", "", rule, [used]))
+    for name, share in shares.items():
+        asked = _bar(histories) if name == OURS else ""
+        rows.append(Row(what, "%", name, [100 * share], bar=asked, note=f"{histories:,} histories"))
+    for name, rule in rules.items():
+        used = np.mean([rule.numbers(one.equal)[-1] - 1 for one in played])
+        rows.append(Row(f"comparisons that {_RETRAININGS} retrainings use up, {setting}", "", name, [used]))
     for gain in _GAINS:
         for number in _NIGHTS:
-            for rule, level in screens.items():
-                found = np.mean([_is_found(one, gain, number, level) for one in played])
+            for name, rule in rules.items():
+                found = np.mean([rule.finds(one, gain, number) for one in played])
                 what = (
                     f"a candidate that is {100 * gain:.1f} points better is promoted by retraining {number}, {setting}"
                 )
-                rows.append(Row(what, "%", rule, [100 * found]))
+                rows.append(Row(what, "%", name, [100 * found]))
     for row in rows:
         print(f"  {row.quantity}: {row.contender} {row.median:.1f}", file=sys.stderr, flush=True)
     return rows
@@ -162,25 +199,6 @@ def _rows(setting: str, pool: Pool, histories: int) -> list[Row]:
 
 def _look(number: int) -> Look:
     return Look(number, _ACCEPTED, _RETRAININGS)
-
-
-def _numbers(nights: list[_Night], screen: float) -> list[int]:
-    """Of the comparison that a candidate would get before each night, and after the last."""
-    return [1, *(1 + np.cumsum([night.validation <= screen for night in nights])).tolist()]
-
-
-def _is_any_promoted(history: _History, screen: float) -> bool:
-    numbers = _numbers(history.equal, screen)
-    return any(
-        night.validation <= screen and night.test <= _look(number).level
-        for night, number in zip(history.equal, numbers, strict=False)
-    )
-
-
-def _is_found(history: _History, gain: float, number: int, screen: float) -> bool:
-    """In place of retraining `number`, after others that were not better."""
-    level = _look(_numbers(history.equal, screen)[number - 1]).level
-    return history.better[gain].validation <= screen and history.better[gain].test <= level
 
 
 def _growing(histories: int) -> dict[str, float]:

@@ -152,7 +152,9 @@ def test_what_earlier_versions_wrote_is_compared_as_well(project: Path) -> None:
     path = project / "results" / "register.json"
     known = registration(project)
     path.unlink()
-    path.write_text(json.dumps({k: v for k, v in known.items() if k not in ("comparison", "identity", "screen", "times_lost")}))
+    path.write_text(
+        json.dumps({k: v for k, v in known.items() if k not in ("comparison", "identity", "screen", "times_lost")})
+    )
     shutil.rmtree(project / "mlartifacts")
     (project / "mlflow.db").unlink()
 

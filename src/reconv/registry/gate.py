@@ -20,8 +20,8 @@ from reconv.places import BASELINE, CNN
 
 _POWER = 0.8
 _PASSES = 0.9
-"""The chance that a candidate passes the screen if a first comparison would find it with `_POWER`. 0.8 costs the first
-comparison 8 points of power, 0.95 the fiftieth (benchmarks/gate.py)."""
+"""The chance that a candidate passes the screen if a first comparison would find it with `_POWER`. Less costs the first
+comparison power, more the fiftieth (benchmarks/gate.py)."""
 Correct = NDArray[np.bool_]
 
 
