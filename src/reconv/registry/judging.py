@@ -128,9 +128,10 @@ def _compared(
 ) -> Judgement:
     """Enter the comparison into the ledger, unless the candidate is screened out."""
     rival = None if champion is None else _rival(champion, registry, data)
-    screen, not_screened = None, ""
+    screen, not_screened, unseen_N = None, "", np.ones(len(data.test), bool)
     if rival:
-        screen, not_screened = _screened(bundle, rival, reference, data, params.register_.false_promotion)
+        unseen_N, accepted = rival.unseen(data.test), params.register_.false_promotion
+        screen, not_screened = _screened(bundle, rival, reference, data, int(unseen_N.sum()), accepted)
         if screen and not screen.is_passed:
             recorded = outcome.registered
             return Judgement(screened_out(screen), recorded.comparison if recorded else None, screen=screen)
@@ -140,7 +141,7 @@ def _compared(
     right_N, other_N = (outcome.logits(one).argmax(axis=1) == labels_N for one in (model, other(model)))
     against = None
     if rival:
-        unseen_N, champion_N = rival.unseen(data.test), _is_right(rival.answering, data.test, data)
+        champion_N = _is_right(rival.answering, data.test, data)
         against = contest(right_N[unseen_N], champion_N[unseen_N], look, rival.version)
     guess_N = labels_N == reference.class_counts.argmax()
     over_other, over_guessing = (mcnemar_p_value(right_N, than_N) for than_N in (other_N, guess_N))
@@ -184,16 +185,19 @@ def _rival(champion: Version, registry: Registry, data: PreparedData) -> _Rival 
 
 
 def _screened(
-    bundle: Path, rival: _Rival, reference: Reference, data: PreparedData, false_promotion: float
+    bundle: Path, rival: _Rival, reference: Reference, data: PreparedData, num_test: int, false_promotion: float
 ) -> tuple[PairedTest | None, str]:
-    """Test the candidate on the validation images that neither was trained on, or say why there is no such test."""
+    """Test the candidate on the validation images that neither was trained on, or say why there is no such test.
+
+    `num_test` of the test images that the champion has not seen.
+    """
     from reconv.serving.answering import Answering
 
     hashes_N = content_hashes(data.validation.images)
     new_N = np.isin(hashes_N, reference.validation)
     new_N &= ~np.isin(hashes_N, rival.reference.trained) if rival.reference else False
-    num_new, num_test = int(new_N.sum()), int(rival.unseen(data.test).sum())
-    if num_new < (fewest := fewest_to_screen(num_test, false_promotion)):
+    num_new, fewest = int(new_N.sum()), fewest_to_screen(num_test, false_promotion)
+    if num_new < fewest:
         why = f"{num_new:,} validation images are known to be new to both, at least {fewest:,} are needed"
         return None, f". There was no screen on validation images: {why}"
     level = screen_level(num_new, num_test, false_promotion)
