@@ -107,7 +107,8 @@ def trial_that_sleeps(config: dict[str, Any], settings: TrialSettings) -> None:
 
 def _of_ideal(data: PreparedData, cpus_of_nodes: list[float], num_trials: int, seconds: float) -> float:
     """Ideal time / time, from the first trial of the last worker on."""
-    params = _changed(search={"budget_epochs": num_trials, "max_epochs": 1, "grace_epochs": 1})
+    one_search = {"budget_epochs": num_trials, "max_epochs": 1, "grace_epochs": 1}
+    params = _changed(search=one_search, train={"num_seeds": 1})
     room = round(sum(cpus_of_nodes))
     os.environ[_SECONDS] = str(seconds)
     clock = Clock()
@@ -152,7 +153,7 @@ def _seconds_after_a_loss(data: PreparedData) -> float:
     with _cluster([1.0]) as (cluster, (node,)), tempfile.TemporaryDirectory() as state:
         try:
             with ray_session(params.resources, 1) as session:
-                train_seeds(jobs_for("cnn", params, {}), data, Path(state), session, killer)
+                train_seeds(jobs_for("cnn", params, [{}] * params.train.num_seeds), data, Path(state), session, killer)
         except OverError:
             seconds = time.perf_counter() - killer.killed
     print(f"  trains again after {seconds:.1f} s", file=sys.stderr, flush=True)

@@ -158,7 +158,7 @@ def _train(folder: Path, model: str) -> float:
 
     torch.set_num_threads(psutil.cpu_count(logical=True) or 1)
     data = PreparedData(folder / "prepared")
-    job = dataclasses.replace(jobs_for(model, load_params(), {})[0], epochs=1)
+    job = dataclasses.replace(jobs_for(model, load_params(), [{}])[0], epochs=1)
     few = Split(data.train.images[:_WARM_UP_IMAGES], data.train.labels[:_WARM_UP_IMAGES])
     fit(job, data.manifest, few, None, lambda *_: None)
     result = fit(job, data.manifest, data.train, None, lambda *_: None)

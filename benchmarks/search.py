@@ -66,7 +66,7 @@ _PEER_OPTIONS = {
 def measure(effort: Effort) -> list[Row]:
     full = effort == "full"
     params, data = load_params(ROOT / "params.yaml"), PreparedData(ROOT / "data" / "prepared")
-    epochs = params.search.budget_epochs // 2 if full else 4
+    epochs = 16 if full else 4
     with ray_session(params.resources) as session:
         overheads = [_overhead_seconds(params, data, session) for _ in range(3 if full else 1)]
         shares = [_busy_shares(params, data, session, epochs)]
@@ -139,7 +139,8 @@ def _busy_shares(params: Params, data: PreparedData, session: Session, epochs: i
 
 
 def _search(params: Params, data: PreparedData, session: Session, clock: Clock, changes: dict[str, int]) -> None:
-    params = params.model_copy(update={"search": params.search.model_copy(update=changes)})
+    one_search = params.train.model_copy(update={"num_seeds": 1})
+    params = params.model_copy(update={"search": params.search.model_copy(update=changes), "train": one_search})
     with tempfile.TemporaryDirectory() as state:
         search_module.search(_MODEL, params, data, Path(state), session, clock)
 
@@ -206,6 +207,7 @@ def _run_stage(epochs: int, changes: dict[str, dict[str, Any]], busy: list[float
         (folder / "data" / "prepared").symlink_to(ROOT / "data" / "prepared")
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         params["search"].update(budget_epochs=epochs, max_epochs=min(epochs, 3))
+        params["train"]["num_seeds"] = 1  # one search
         for key, values in changes.items():
             *sections, last = key.split(".")
             section = params

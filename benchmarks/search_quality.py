@@ -43,7 +43,7 @@ from reconv.domains import Choice, LogUniform
 from reconv.params import Params, load_params
 from reconv.search.budget import METRIC, BudgetedASHA
 from reconv.search.journal import Journal
-from reconv.search.searcher import BudgetedOptunaSearch
+from reconv.search.searcher import BudgetedOptunaSearch, optuna_search
 from reconv.search.space import default_point, from_tune, to_tune
 
 TITLE = "The quality of the search"
@@ -172,9 +172,8 @@ def replay(curves: Curves, params: Params, goal: float, variant: Variant, seed: 
     sampler = variant.sampler(seed)
     seeded = {"sampler": sampler} if sampler else {"seed": seed}
     with tempfile.TemporaryDirectory() as folder:
-        searcher = BudgetedOptunaSearch(
-            scheduler, Journal(Path(folder)), curves.space, points_to_evaluate=[first] if first else None, **seeded
-        )
+        optuna = optuna_search(curves.space, points_to_evaluate=[first] if first else None, **seeded)
+        searcher = BudgetedOptunaSearch(scheduler, Journal(Path(folder)), [optuna])
         return _spent(curves, scheduler, searcher, goal, np.random.RandomState(seed))
 
 

@@ -13,7 +13,6 @@ from reconv.tracking.outcomes import log_search
 from reconv.tracking.trainings import trainings_tag
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
-from reconv.yaml_files import write_yaml
 
 if __name__ == "__main__":
     model = sys.argv[1]
@@ -21,20 +20,18 @@ if __name__ == "__main__":
         params, data = this.params, PreparedData()
         weights = weights_digests(params.networks_tried(model), data.manifest, this.console.say)
         fingerprint = [data.manifest.digest, weights, params.augment, params.recipe, params.network(model)]
-        state = this.resumable_dir([repr(part) for part in (*fingerprint, params.search)])
-        progress = SearchProgress(this.console, params.search.budget_epochs)
+        state = this.resumable_dir([repr(part) for part in (*fingerprint, params.search, params.train.num_seeds)])
+        progress = SearchProgress(this.console, params.search.budget_epochs * params.train.num_seeds)
         this.run.log_dataset(data.manifest, "search")
         threads = int(cores_of_a_trial(params, this.session))
-        epochs, seed = params.search.max_epochs, params.search.seed
-        this.run.set_tags(trainings_tag("search", model, params, epochs, seed, data.manifest, threads))
+        this.run.set_tags(trainings_tag("search", model, params, params.search.max_epochs, data.manifest, threads))
         outcome = search(model, params, data, state, this.session, this.observers(progress))
         out = search_dir(model)
         write_csv(out / "trials.csv", outcome.trials)
-        write_yaml(out / "best.yaml", outcome.best)
+        outcome.best.save(out / "best.json")
         outcome.budget.save(out / "budget.json")
         log_search(this.run, model, outcome.budget, outcome.best, out / "trials.csv")
         this.console.say(
-            f"{outcome.budget.num_trials} trials · {outcome.budget.spent_epochs} epochs · best validation "
-            f"{outcome.best['validation_accuracy']:.1%} (trial {outcome.best['trial']:02d}) · logs in "
-            f"{this.training_logs}"
+            f"{outcome.budget.num_searches} searches · {outcome.budget.num_trials} trials · "
+            f"{outcome.budget.spent_epochs} epochs · {outcome.best.text} · logs in {this.training_logs}"
         )

@@ -3,6 +3,7 @@
 import own_python  # noqa: F401
 from contextlib import nullcontext
 
+from reconv.artifacts import Best
 from reconv.console import StudyProgress
 from reconv.data.arrays import PreparedData
 from reconv.places import BASELINE, CNN, STUDY, search_dir
@@ -12,7 +13,6 @@ from reconv.study.study import nothing, study, write_study
 from reconv.tracking.outcomes import log_study
 from reconv.training.beginning import weights_digests
 from reconv.training.cluster import ray_session
-from reconv.yaml_files import read_yaml
 
 if __name__ == "__main__":
     with stage(
@@ -24,7 +24,7 @@ if __name__ == "__main__":
         params, data = this.params, PreparedData()
         outcome = nothing(params.study)
         if params.study.enabled:
-            best = {model: read_yaml(search_dir(model) / "best.yaml")["values"] for model in (CNN, BASELINE)}
+            best = {model: Best.load(search_dir(model) / "best.json").choices[0].values for model in (CNN, BASELINE)}
             jobs = plan(params, best, data.manifest)
             weights = weights_digests([job.network for job in jobs.values()], data.manifest, this.console.say)
             state = this.resumable_dir([data.manifest.digest, weights, *map(repr, jobs.items())])

@@ -131,7 +131,10 @@ class Budget(Artifact):
     """results/search/MODEL/budget.json: what a search was given and what it spent."""
 
     searcher: str
+    num_searches: int = 1
+    """One for each final training."""
     budget_epochs: int
+    """Of all searches together, as are the next."""
     max_epochs: int
     """Of one trial."""
     seed: int
@@ -141,6 +144,43 @@ class Budget(Artifact):
     energy: Energy | None
     """None where nothing counts."""
     num_trials: int
+
+
+class Choice(Artifact):
+    """What a search ended with."""
+
+    trial: int
+    epochs: int
+    validation_accuracy: float
+    is_incumbent: bool
+    """Whether these are the values of params.yaml, which the others had to beat."""
+    lead: float | None
+    """Accuracy of the best other trial that trained all its epochs, less the incumbent's, on the validation images;
+    None without any to compare."""
+    lead_error: float | None
+    """Its standard error, paired over images."""
+    values: dict[str, Any]
+
+
+class Best(Artifact):
+    """results/search/MODEL/best.json."""
+
+    choices: tuple[Choice, ...]
+    """Of each search, in the order of the seeds of the final trainings that they are for."""
+
+    @property
+    def text(self) -> str:
+        """What came of the searches, for the terminal."""
+        accuracies = [choice.validation_accuracy for choice in self.choices]
+        low, high = (f"{accuracy:.1%}" for accuracy in (min(accuracies), max(accuracies)))
+        kept = sum(choice.is_incumbent for choice in self.choices)
+        within = low if low == high else f"{low} to {high}"
+        return f"validation {within} · {kept} of {len(accuracies)} keep the values of params.yaml"
+
+    def differing(self) -> list[str]:
+        """Return the names of the values that are not the same in all of them."""
+        first, *others = (choice.values for choice in self.choices)
+        return [name for name, value in first.items() if any(other[name] != value for other in others)]
 
 
 class Conditions(Artifact):
@@ -154,7 +194,9 @@ class Conditions(Artifact):
     augment: dict[str, Any]
     recipe: dict[str, Any]
     network: dict[str, Any]
-    """What the training used, those values included that its search chose."""
+    """What the training of the first seed used, those values included that its search chose."""
+    by_seed: dict[str, tuple[Any, ...]] = {}
+    """Name of a value that the searches chose differently -> what each seed was trained with."""
     weights_sha256: str | None = None
     """Of the pretrained weights that the training began with; None without any."""
     searched: tuple[str, ...]
@@ -238,6 +280,7 @@ class Metrics(Artifact):
     accuracy_per_class: dict[str, float]
     """Mean over seeds. In the file a list of pairs, which `dvc metrics` leaves out of its table."""
     num_parameters: int
+    """Of the first seed's network, as are multiply-adds and latency: the searches may have chosen several."""
     multiply_adds: int
     """Of one image's forward pass."""
     latency_ms: dict[str, float]

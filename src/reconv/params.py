@@ -189,6 +189,7 @@ class SearchParams(Section):
     max_epochs: PositiveInt
     grace_epochs: PositiveInt
     reduction_factor: Annotated[Integer, Field(ge=2)]
+    min_lead: Annotated[Number, Field(ge=0)]
     reproducible: bool
     seed: NonNegativeInt
     space: dict[str, Space]

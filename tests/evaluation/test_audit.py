@@ -24,7 +24,7 @@ def test_what_both_were_given_stands_side_by_side(
 
     shown = {
         "searcher": "random",
-        "epochs of the search": "4 of 4",
+        "epochs of the searches": "4 of 4",
         "seeds": "0, 1",
         "precision": "32-true",
         "number of training images": "54,000",

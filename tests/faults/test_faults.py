@@ -27,6 +27,7 @@ from faults.tracking import Tracking, running_tracking
 from project_folder import change_params, copy_pipeline, environment
 
 from benchmarks.servers import missing_for_postgres
+from reconv.artifacts import Best, Choice
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -89,7 +90,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train.num_seeds": _SEEDS,
             "train.max_epochs": _EPOCHS,
             "search.reproducible": True,
-            "search.budget_epochs": _SEARCH_EPOCHS,
+            "search.budget_epochs": _SEARCH_EPOCHS // _SEEDS,
             "search.max_epochs": 4,
             "models.cnn.dropout": 0.2,
         },
@@ -99,7 +100,10 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run([sys.executable, f"pipeline/{name}.py"], cwd=project, env=environment(), check=True)
     shutil.rmtree(project / ".reconv")
     (project / "results" / "search" / "cnn").mkdir(parents=True)
-    (project / "results" / "search" / "cnn" / "best.yaml").write_text("values: {}\n")
+    nothing = Choice(
+        trial=1, epochs=1, validation_accuracy=0.5, is_incumbent=True, lead=None, lead_error=None, values={}
+    )
+    Best(choices=(nothing,) * _SEEDS).save(project / "results" / "search" / "cnn" / "best.json")
     return project
 
 

@@ -24,7 +24,7 @@ def searched_project(project, run_stage, write_image_folder) -> Path:
     write_image_folder(project / "images", per_class=400, seed=1)
     change_params(
         project,
-        {"search.reproducible": True, "search.budget_epochs": 24, "search.max_epochs": 4, "models.cnn.dropout": 0.2},
+        {"search.reproducible": True, "search.budget_epochs": 12, "search.max_epochs": 4, "models.cnn.dropout": 0.2},
     )
     for name in ("fetch", "prepare"):
         done = run_stage(name)
@@ -59,7 +59,7 @@ def wait_for_epochs(project: Path, count: int, process: subprocess.Popen[str]) -
 def outcome(project: Path) -> tuple[pd.DataFrame, str]:
     folder = project / "results" / "search" / "cnn"
     table = pd.read_csv(folder / "trials.csv").drop(columns="device_seconds")
-    return table, (folder / "best.yaml").read_text()
+    return table, (folder / "best.json").read_text()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])

@@ -60,10 +60,11 @@ def test_what_one_sees_is_a_few_plain_lines(finished):
 def test_every_stage_leaves_what_it_promises(finished, model):
     results = finished / "results"
     budget = json.loads((results / "search" / model / "budget.json").read_text())
-    assert budget["spent_epochs"] == budget["budget_epochs"] == 4
-    best = yaml.safe_load((results / "search" / model / "best.yaml").read_text())
-    trained = json.loads((results / "train" / model / "seed-0" / "model.json").read_text())
-    assert trained["network"]["widths"] == best["values"]["widths"]
+    assert budget["spent_epochs"] == budget["budget_epochs"] == 2 * 4
+    choices = json.loads((results / "search" / model / "best.json").read_text())["choices"]
+    for seed, choice in enumerate(choices):
+        trained = json.loads((results / "train" / model / f"seed-{seed}" / "model.json").read_text())
+        assert trained["network"]["widths"] == choice["values"]["widths"]
     curves = pd.read_csv(results / "train" / model / "curves.csv")
     assert sorted(zip(curves["seed"], curves["epoch"], strict=True)) == [(0, 1), (0, 2), (1, 1), (1, 2)]
     predictions = pd.read_parquet(results / "evaluate" / model / "predictions.parquet")

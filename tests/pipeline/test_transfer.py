@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-import yaml
 from project_folder import change_params
 from torchvision.models import get_model
 
+from reconv.artifacts import Best
 from reconv.files import sha256_of_file
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -57,7 +57,7 @@ def test_it_is_searched_trained_explained_and_compared_as_the_cnn(transfer_proje
     trained = json.loads((results / "train" / "cnn" / "seed-0" / "model.json").read_text())
     assert trained["network"]["model"] == f"torchvision:{NAME}"
     assert (trained["weights_sha256"], trained["input_shape"]) == (digest, [224, 224, 3])
-    assert yaml.safe_load((results / "search" / "cnn" / "best.yaml").read_text())["values"]["optimizer"] == "adamw"
+    assert Best.load(results / "search" / "cnn" / "best.json").choices[0].values["optimizer"] == "adamw"
     verdict = json.loads((results / "compare" / "verdict.json").read_text())
     assert f"CNN (torchvision:{NAME}, pretrained)" in verdict["text"]
     assert digest[:12] in verdict["notes"][0]

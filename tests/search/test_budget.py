@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from reconv.errors import TrainingError
 from reconv.params import Params
 from reconv.search.budget import METRIC, BudgetedASHA
 from reconv.search.journal import Journal
-from reconv.search.searcher import BudgetedOptunaSearch
+from reconv.search.searcher import BudgetedOptunaSearch, optuna_search
 from reconv.search.space import numbered
 from reconv.training.shortage import Shortage
 
@@ -23,12 +24,13 @@ from reconv.training.shortage import Shortage
 class FakeTrial:
     number: int
     epoch: int = 0
+    search: int = 0
     status: str = "RUNNING"
     resources: dict | None = None
 
     @property
     def config(self) -> dict:
-        return numbered(self.number, {})
+        return numbered(self.number, self.search, {})
 
     def update_resources(self, resources: dict) -> None:
         self.resources = resources
@@ -37,8 +39,8 @@ class FakeTrial:
         return self.status != "RUNNING"
 
 
-def make_scheduler(budget_epochs: int = 20) -> BudgetedASHA:
-    return BudgetedASHA(budget_epochs, max_epochs=4, grace_epochs=1, reduction_factor=2)
+def make_scheduler(budget_epochs: int = 20, num_searches: int = 1, has_incumbents: bool = False) -> BudgetedASHA:
+    return BudgetedASHA(budget_epochs, 4, 1, 2, num_searches, has_incumbents)
 
 
 def report(scheduler: BudgetedASHA, trial: FakeTrial, accuracy: float) -> str:
@@ -53,23 +55,38 @@ def report(scheduler: BudgetedASHA, trial: FakeTrial, accuracy: float) -> str:
 @pytest.mark.parametrize("workers", [1, 2, 7])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("budget_epochs", [1, 5, 20, 41])
-def test_exactly_the_budget_is_spent(workers, seed, budget_epochs):
+@pytest.mark.parametrize(("num_searches", "has_incumbents"), [(1, False), (1, True), (3, False), (3, True)])
+def test_each_search_spends_exactly_its_budget(workers, seed, budget_epochs, num_searches, has_incumbents):
     rng = random.Random(seed)
-    scheduler = make_scheduler(budget_epochs)
+    scheduler = make_scheduler(budget_epochs, num_searches, has_incumbents)
     running: list[FakeTrial] = []
     numbers = itertools.count(1)
     for _ in range(1000):
-        while len(running) < workers and scheduler.has_free_epoch and not scheduler.is_over:
-            trial = FakeTrial(next(numbers))
+        while len(running) < workers and (search := scheduler.search_with_free_epoch()) is not None:
+            trial = FakeTrial(next(numbers), search=search)
             scheduler.on_trial_add(None, trial)
             running.append(trial)
         if not running:
             break
         report(scheduler, rng.choice(running), rng.random())
         running = [trial for trial in running if not trial.is_finished()]
-        assert scheduler.spent_epochs + len(scheduler.running) <= budget_epochs
+        assert scheduler.spent_epochs + len(scheduler.running) <= budget_epochs * num_searches
     assert scheduler.is_over
-    assert scheduler.spent_epochs == budget_epochs
+    spent = Counter(scheduler.search_of[number] for number, epochs in scheduler.history.items() for _ in epochs)
+    assert spent == dict.fromkeys(range(num_searches), budget_epochs)
+    if has_incumbents:
+        assert len(scheduler.incumbents) == num_searches
+        for number in scheduler.incumbents:
+            assert len(scheduler.history[number]) == min(4, budget_epochs)
+
+
+def test_searches_know_nothing_of_each_other():
+    scheduler = make_scheduler(num_searches=2)
+    good, bad = FakeTrial(1, search=0), FakeTrial(2, search=1)
+    for trial in (good, bad):
+        scheduler.on_trial_add(None, trial)
+    assert report(scheduler, good, 0.8) == TrialScheduler.CONTINUE
+    assert report(scheduler, bad, 0.1) == TrialScheduler.CONTINUE
 
 
 def test_a_trial_below_the_median_is_stopped_and_one_above_goes_on():
@@ -110,9 +127,9 @@ def test_a_failed_trial_gives_its_epoch_back():
     scheduler = make_scheduler(budget_epochs=1)
     trial = FakeTrial(1)
     scheduler.on_trial_add(None, trial)
-    assert not scheduler.has_free_epoch
+    assert scheduler.search_with_free_epoch() is None
     scheduler.on_trial_error(None, trial)
-    assert scheduler.has_free_epoch
+    assert scheduler.search_with_free_epoch() == 0
 
 
 def test_a_trial_out_of_memory_is_queued_to_go_alone_and_no_other_is_suggested_before(searcher):
@@ -148,7 +165,8 @@ def make_searcher(params: Params, folder: Path, scheduler: BudgetedASHA) -> Budg
     """Of a session: what earlier ones kept in the folder is there."""
     journal = Journal(folder)
     scheduler._record = journal.append
-    return BudgetedOptunaSearch(scheduler, journal, params.search.space["cnn"], seed=0)
+    searches = [optuna_search(params.search.space["cnn"], seed=seed) for seed in range(scheduler.num_searches)]
+    return BudgetedOptunaSearch(scheduler, journal, searches)
 
 
 @pytest.fixture
@@ -171,8 +189,10 @@ def test_the_searcher_suggests_while_an_epoch_is_free(searcher):
 class Session:
     """Ray Tune in short: a search that runs `room` trials at once, until it is killed."""
 
-    def __init__(self, params: Params, folder: Path, room: int, killed_after: int | None = None) -> None:
-        self.scheduler = make_scheduler(budget_epochs=40)
+    def __init__(
+        self, params: Params, folder: Path, room: int, killed_after: int | None = None, num_searches: int = 1
+    ) -> None:
+        self.scheduler = make_scheduler(40 // num_searches, num_searches)
         self.searcher = make_searcher(params, folder, self.scheduler)
         self._room, self._left = room, killed_after
 
@@ -185,7 +205,7 @@ class Session:
             while len(running) < self._room and isinstance(
                 config := self.searcher.suggest(tune_id := f"id{next(ids)}"), dict
             ):
-                trial = FakeTrial(config["trial"])
+                trial = FakeTrial(config["trial"], search=config["search"])
                 trial.id, trial.lr = tune_id, config["lr"]
                 trial.epoch = max(self.scheduler.history.get(trial.number, {}), default=0)
                 self.scheduler.on_trial_add(None, trial)
@@ -203,13 +223,14 @@ class Session:
 
 @pytest.mark.parametrize("room", [1, 3])
 @pytest.mark.parametrize("killed_after", [0, 1, 7, 23, 39, 40])
-def test_a_killed_search_goes_on_as_if_it_had_not_been(params, tmp_path, room, killed_after):
-    whole = Session(params, tmp_path / "whole", room)
+@pytest.mark.parametrize("num_searches", [1, 4])
+def test_a_killed_search_goes_on_as_if_it_had_not_been(params, tmp_path, room, killed_after, num_searches):
+    whole = Session(params, tmp_path / "whole", room, num_searches=num_searches)
     expected = whole.run()
 
-    first = Session(params, tmp_path / "killed", room, killed_after)
+    first = Session(params, tmp_path / "killed", room, killed_after, num_searches)
     seen = first.run()
-    second = Session(params, tmp_path / "killed", room)
+    second = Session(params, tmp_path / "killed", room, num_searches=num_searches)
     assert second.scheduler.history == first.scheduler.history
     assert second.scheduler.running == first.scheduler.running
     seen += second.run()
@@ -239,4 +260,4 @@ def test_a_search_whose_seed_no_longer_gives_its_trials_says_so(params, tmp_path
     Session(params, tmp_path, room=1, killed_after=1).run()
     other = make_scheduler()
     with pytest.raises(TrainingError, match=r"no longer suggests for trial 1 .*Delete the folder"):
-        BudgetedOptunaSearch(other, Journal(tmp_path), params.search.space["cnn"], seed=1)
+        BudgetedOptunaSearch(other, Journal(tmp_path), [optuna_search(params.search.space["cnn"], seed=1)])

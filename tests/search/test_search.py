@@ -53,17 +53,21 @@ def session():
 
 
 def test_a_search_spends_its_budget_and_returns_the_best(make_params, prepared, session, tmp_path):
-    params = make_params({"search.budget_epochs": 7})
+    params = make_params({"search.budget_epochs": 5, "train.num_seeds": 2})
     recorder = Recorder()
     outcome = search("cnn", params, prepared, tmp_path / "state", session, recorder)
 
-    assert outcome.budget.spent_epochs == outcome.budget.budget_epochs == 7
-    assert outcome.trials["epochs"].sum() == 7
+    assert outcome.budget.spent_epochs == outcome.budget.budget_epochs == 10
+    assert outcome.trials.groupby("search")["epochs"].sum().to_dict() == {0: 5, 1: 5}
     assert outcome.trials["epochs"].max() <= params.search.max_epochs
     assert outcome.budget.num_trials == len(outcome.trials) == len(recorder.names)
-    assert outcome.best["validation_accuracy"] == outcome.trials[METRIC].max()
-    assert outcome.best["validation_accuracy"] == max(value for curve in recorder.epochs.values() for _, value in curve)
-    params.with_values("cnn", outcome.best["values"])
+    assert len(outcome.best.choices) == 2
+    table = outcome.trials.set_index("trial")
+    for seed, choice in enumerate(outcome.best.choices):
+        assert table.loc[choice.trial, "search"] == seed
+        assert choice.validation_accuracy == table.loc[choice.trial, METRIC]
+        assert choice.validation_accuracy == max(value for _, value in recorder.epochs[f"trial-{choice.trial:02d}"])
+        params.with_values("cnn", choice.values)
     assert set(recorder.ended.values()) <= {"finished", "stopped"}
     assert set(recorder.ended) == set(recorder.names)
 
@@ -91,8 +95,8 @@ def test_a_diverging_trial_is_marked_and_the_search_goes_on(make_params, prepare
         }
     )
     outcome = search("feedforward", params, prepared, tmp_path / "state", session, Recorder())
-    assert outcome.budget.spent_epochs == 6
-    assert outcome.best["values"]["lr"] == 1e-2
+    assert outcome.budget.spent_epochs == 6 * params.train.num_seeds
+    assert all(choice.values["lr"] == 1e-2 for choice in outcome.best.choices)
 
 
 def test_trials_that_cannot_train_end_the_search_with_their_reason(make_params, prepared, session, tmp_path):

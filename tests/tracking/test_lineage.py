@@ -17,12 +17,12 @@ stages:
   search@cnn:
     deps: [{path: data/raw, md5: other}]
     outs:
-    - {path: results/search/cnn/best.yaml, md5: def}
+    - {path: results/search/cnn/best.json, md5: def}
   nothing: {cmd: true}
 """
     )
 
-    assert dvc_hashes() == {"data/raw": "abc.dir", "results/search/cnn/best.yaml": "def"}
+    assert dvc_hashes() == {"data/raw": "abc.dir", "results/search/cnn/best.json": "def"}
 
 
 @pytest.mark.parametrize("text", [None, "", "schema: '2.0'\n"])

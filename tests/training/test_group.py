@@ -87,7 +87,7 @@ def session(cluster: Any, params: Params, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def run(make_params: Callable[..., Params], prepared: PreparedData, session: Session) -> Callable[..., Trained]:
     """run(workers=(2, 2), observer, state): one seed, of thirty epochs."""
-    jobs = jobs_for("cnn", make_params({**SAME, "train.num_seeds": 1, "train.max_epochs": EPOCHS}), {})
+    jobs = jobs_for("cnn", make_params({**SAME, "train.num_seeds": 1, "train.max_epochs": EPOCHS}), [{}])
 
     def train(workers: tuple[int, int], observer: Recorder, state: str = "state") -> Trained:
         trained, _ = train_seeds(jobs, prepared, Path(state), replace(session, workers=workers), observer)
@@ -215,4 +215,4 @@ def test_more_workers_than_this_machine_has_room_for_are_refused(
     small = replace(session, is_local=True, num_cpus=2, workers=(3, 4))
 
     with pytest.raises(TrainingError, match=r"resources\.train\.workers is 3, this machine has room for 2"):
-        train_seeds(jobs_for("cnn", params, {}), prepared, Path("state"), small, Recorder())
+        train_seeds(jobs_for("cnn", params, [{}] * params.train.num_seeds), prepared, Path("state"), small, Recorder())

@@ -117,7 +117,7 @@ def test_final_trainings_come_out_as_on_this_machine(
     make_params: MakeParams, prepared: PreparedData, open_session: OpenSession, storage: str
 ) -> None:
     params = make_params({"train.num_seeds": 2})
-    jobs = jobs_for("cnn", params, {})
+    jobs = jobs_for("cnn", params, [{}] * 2)
     with ray_session(params.resources, 2) as session:
         here, _ = train_seeds(jobs, prepared, Path("state"), session, Recorder())
     seen = Recorder()
@@ -138,7 +138,7 @@ def test_two_workers_share_a_training(
     make_params: MakeParams, prepared: PreparedData, open_session: OpenSession, storage: str
 ) -> None:
     """Each has the images and the checkpoint from elsewhere."""
-    jobs = jobs_for("cnn", make_params({"train.num_seeds": 1}), {})
+    jobs = jobs_for("cnn", make_params({"train.num_seeds": 1}), [{}])
     seen = Recorder()
 
     with open_session(storage) as session:
@@ -159,7 +159,7 @@ def test_images_too_many_for_the_object_store_come_from_the_storage(
     from reconv.training import delivery
 
     monkeypatch.setattr(delivery, "_MOST_OF_THE_OBJECT_STORE", 0.0)
-    jobs = jobs_for("cnn", make_params({"train.num_seeds": 1}), {})
+    jobs = jobs_for("cnn", make_params({"train.num_seeds": 1}), [{}])
 
     with open_session(storage) as session:
         assert isinstance(deliver(prepared, session), InStorage)
@@ -172,7 +172,7 @@ def test_a_search_keeps_its_state_in_the_storage_and_goes_on_from_there(
     make_params: MakeParams, prepared: PreparedData, open_session: OpenSession, bucket: Any
 ) -> None:
     storage = f"s3://{bucket.name}/project"
-    params = make_params({"search.budget_epochs": 6})
+    params = make_params({"search.budget_epochs": 6, "train.num_seeds": 1})
     state = resumable_dir("search-cnn", "this search", storage)
     interrupted, resumed = Recorder(), Recorder()
 

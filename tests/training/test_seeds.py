@@ -59,7 +59,11 @@ def session():
 
 
 def run(params, prepared, session, state, recorder, values=None, seeds=None):
-    jobs = [job for job in jobs_for("cnn", params, values or {}) if seeds is None or job.seed in seeds]
+    jobs = [
+        job
+        for job in jobs_for("cnn", params, [values or {}] * params.train.num_seeds)
+        if seeds is None or job.seed in seeds
+    ]
     return train_seeds(jobs, prepared, state, session, recorder)
 
 
@@ -71,10 +75,15 @@ def test_every_seed_is_trained_and_written(make_params, prepared, session, tmp_p
     assert len({one.weights.read_bytes() for one in trained.values()}) == 3
     assert len(cost.device_seconds) == 3
 
-    jobs = jobs_for("cnn", params, {"lr": 0.02})
-    conditions = conditions_of(jobs, {"lr": 0.02}, prepared.manifest, trained, cost)
+    searched = [{"lr": lr, "weight_decay": 0.1} for lr in (0.02, 0.02, 0.03)]
+    conditions = conditions_of(jobs_for("cnn", params, searched), prepared.manifest, trained, cost)
     write_trained(trained, cost, conditions, tmp_path / "out")
-    assert (conditions.seeds, conditions.searched, conditions.recipe["lr"]) == ((0, 1, 2), ("lr",), 0.02)
+    assert (conditions.seeds, conditions.searched, conditions.recipe["lr"]) == (
+        (0, 1, 2),
+        ("lr", "weight_decay"),
+        0.02,
+    )
+    assert conditions.by_seed == {"lr": (0.02, 0.02, 0.03)}
     assert conditions.num_images == len(prepared.train)
     assert conditions.weights_sha256 is None
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}

@@ -102,7 +102,7 @@ def test_a_training_that_does_not_fit_alone_either_names_the_remedy(make_params,
             TrainingError, match=r"seed-0 .* machine's memory, tried alone as well: lower recipe\.batch_size"
         ),
     ):
-        train_seeds(jobs_for("feedforward", params, {})[:1], prepared, tmp_path / "state", session, recorder)
+        train_seeds(jobs_for("feedforward", params, [{}]), prepared, tmp_path / "state", session, recorder)
 
     assert recorder.short == {"seed-0": [what_follows("machine", True), what_follows("machine", False)]}
     assert recorder.ended == {"seed-0": "failed"}
@@ -118,7 +118,7 @@ def test_a_search_goes_on_without_a_trial_that_does_not_fit(make_params, prepare
     with ray_session(params.resources) as session:
         outcome = search("feedforward", params, prepared, tmp_path / "state", session, recorder)
 
-    assert outcome.budget.spent_epochs == params.search.budget_epochs
+    assert outcome.budget.spent_epochs == params.search.budget_epochs * params.train.num_seeds
     failed = outcome.trials[outcome.trials["status"] == "failed"]
     assert set(failed["widths"]) == {str(_HUGE)}
     assert len(recorder.short) == len(failed)
@@ -189,7 +189,13 @@ def test_two_trainings_that_fit_one_after_the_other_are_trained_so(make_params, 
     recorder = Recorder()
 
     with session_of_two_cores(params) as session:
-        trained, _ = train_seeds(jobs_for("feedforward", params, {}), prepared, tmp_path / "state", session, recorder)
+        trained, _ = train_seeds(
+            jobs_for("feedforward", params, [{}] * params.train.num_seeds),
+            prepared,
+            tmp_path / "state",
+            session,
+            recorder,
+        )
 
     assert num_kills() > kills
     assert {*map(tuple, recorder.short.values())} == {(what_follows("machine", True),)}  # of one of them, or of both

@@ -18,18 +18,18 @@ def audit(
             tolerance (a share).
     """
     _check_spent(budgets, budget_tolerance)
-    of_cnn, of_baseline = (dict(_given(budgets[model], conditions[model])) for model in (CNN, BASELINE))
+    of_cnn, of_baseline = (_texts(budgets[model], conditions[model]) for model in (CNN, BASELINE))
     searched = {*conditions[CNN].searched, *conditions[BASELINE].searched}
     lines = [
-        Condition(name=name, cnn=_as_text(value), feedforward=_as_text(of_baseline[name]), is_own=name in searched)
-        for name, value in of_cnn.items()
+        Condition(name=name, cnn=of_cnn[name], feedforward=of_baseline[name], is_own=name in searched)
+        for name in of_cnn
     ]
     if unequal := [line for line in lines if line.cnn != line.feedforward and not line.is_own]:
         listed = "; ".join(f"{line.name}: cnn {line.cnn}, feedforward {line.feedforward}" for line in unequal)
         raise ComparisonError(f"the models were not given the same: {listed}. Run `dvc repro --force search` for both.")
     spent = {model: f"{budget.spent_epochs} of {budget.budget_epochs}" for model, budget in budgets.items()}
     return (
-        Condition(name="epochs of the search", cnn=spent[CNN], feedforward=spent[BASELINE], is_own=False),
+        Condition(name="epochs of the searches", cnn=spent[CNN], feedforward=spent[BASELINE], is_own=False),
         *lines,
         *_pretrained_weights(conditions),
     )
@@ -88,6 +88,7 @@ def _check_spent(budgets: dict[str, Budget], tolerance: float) -> None:
 
 def _given(budget: Budget, conditions: Conditions) -> Iterator[tuple[str, Any]]:
     yield "searcher", budget.searcher
+    yield "searches, one for each seed", budget.num_searches
     yield "epochs of a trial, at most", budget.max_epochs
     yield "seed of the search", budget.seed
     yield "images of the search", budget.data_digest[:12]
@@ -104,11 +105,16 @@ def _given(budget: Budget, conditions: Conditions) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def _texts(budget: Budget, conditions: Conditions) -> dict[str, str]:
+    """Return what `_given` yields as texts; of what the searches chose differently, that of each seed."""
+    return {name: _as_text(conditions.by_seed.get(name, value)) for name, value in _given(budget, conditions)}
+
+
 def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_as_text, value))
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -57,6 +57,7 @@ def evaluate(folders: dict[int, Path], data: PreparedData, cost: TrainingCost, p
             held_out_SNK.append(predict_logits(classifier, data.validation, params.batch_size, device))
             temperatures.append(fit_temperature(held_out_SNK[-1], data.validation.labels))
     seconds = time.perf_counter() - began
+    classifier = load_classifier(next(iter(folders.values())))  # the seeds' searches may have chosen other networks
     scaled_SNK, scaled_held_out_SNK = (
         [logits_NK / np.float32(t) for logits_NK, t in zip(of_seeds, temperatures, strict=True)]
         for of_seeds in (logits_SNK, held_out_SNK)

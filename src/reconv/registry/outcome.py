@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reconv.artifacts import Metrics, Registration, RegistryState, Verdict
+from reconv.artifacts import Best, Metrics, Registration, RegistryState, Verdict
 from reconv.files import read_json
 from reconv.places import (
     BASELINE,
@@ -21,7 +21,6 @@ from reconv.places import (
     search_dir,
 )
 from reconv.serving.logits import Logits
-from reconv.yaml_files import read_yaml
 
 SERVED_SEED = 0
 """Chosen before any test image was seen: the best seed on the test set would look better than it is."""
@@ -69,7 +68,7 @@ def other(model: str) -> str:
 def origin_of(model: str) -> Origin:
     """As the stages before wrote it down."""
     runs = [str(read_json(run_file(stage, model))["run_id"]) for stage in ("search", "train")]
-    return Origin(runs[0], int(read_yaml(search_dir(model) / "best.yaml")["trial"]), runs[1])
+    return Origin(runs[0], Best.load(search_dir(model) / "best.json").choices[SERVED_SEED].trial, runs[1])
 
 
 def outcome_here() -> Outcome:

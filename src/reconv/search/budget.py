@@ -1,4 +1,4 @@
-"""Asynchronous successive halving within a budget of epochs.
+"""Asynchronous successive halving within a budget of epochs, in several searches at once.
 
 Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), section 3: ASHA. Ray Tune has the
 halving; what is added is the budget, and that both go on where a killed driver left them.
@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from reconv.search.journal import Event
-from reconv.search.space import number_of
+from reconv.search.space import number_of, search_of
 from reconv.training.shortage import Place, Shortage, as_tune_resources
 
 METRIC = "validation/accuracy"
@@ -28,10 +28,12 @@ class _Known:
     trial_id: int
 
 
-class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
-    """ASHA that never lets all trials together report more than `budget_epochs` epochs.
+class BudgetedASHA(FIFOScheduler):  # type: ignore[misc]
+    """ASHA for several searches that know nothing of each other, none of which spends more than `budget_epochs`.
 
-    Each running trial holds one epoch of the budget, the one it is training; it goes on only if another is free.
+    Each running trial holds one epoch of its search's budget, the one it is training; it goes on only if another is
+    free. The first trial of a search is never halved where it is the `incumbent`, the values that the others have to
+    beat: it needs all its epochs to be compared with, which are kept for it.
 
     A trial that ran out of memory goes on alone. No other begins before it does: it would wait for them all.
     """
@@ -42,22 +44,19 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         max_epochs: int,
         grace_epochs: int,
         reduction_factor: int,
+        num_searches: int = 1,
+        has_incumbents: bool = False,
         shortage_of: ShortageOf = lambda _: None,
         record: Callable[[Event], None] = lambda _: None,
     ) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric=METRIC,
-            mode="max",
-            max_t=max_epochs,
-            grace_period=grace_epochs,
-            reduction_factor=reduction_factor,
-        )
+        super().__init__()
         self.budget_epochs = budget_epochs
+        self.num_searches = num_searches
         self.history: dict[int, dict[int, dict[str, float]]] = {}
         """Trial -> epoch -> metrics that it reported."""
-        self.spent_epochs = 0
-        """How many of them there are."""
+        self.search_of: dict[int, int] = {}
+        """Trial -> its search, from 0."""
+        self.incumbents: set[int] = set()
         self.running: set[int] = set()
         self.failed: set[int] = set()
         self.failures_in_a_row = 0
@@ -65,13 +64,27 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
         """Trial whose last failure was one of memory -> whose memory."""
         self.waiting: set[int] = set()
         """Those that are to go alone and have not started."""
+        self._max_epochs = max_epochs
+        self._has_incumbents = has_incumbents
         self._shortage_of = shortage_of
         self._record = record
         self._decisions: dict[tuple[int, int], str] = {}
+        self._spent = [0] * num_searches
+        self._halving = [
+            ASHAScheduler(
+                time_attr="epoch",
+                metric=METRIC,
+                mode="max",
+                max_t=max_epochs,
+                grace_period=grace_epochs,
+                reduction_factor=reduction_factor,
+            )
+            for _ in range(num_searches)
+        ]
 
     @property
-    def has_free_epoch(self) -> bool:
-        return self.spent_epochs + len(self.running) < self.budget_epochs
+    def spent_epochs(self) -> int:
+        return sum(self._spent)
 
     @property
     def has_failed(self) -> bool:
@@ -79,11 +92,20 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
 
     @property
     def is_over(self) -> bool:
-        return self.spent_epochs >= self.budget_epochs or self.has_failed
+        return self.has_failed or min(self._spent) >= self.budget_epochs
 
-    def add(self, number: int) -> None:
-        if number not in self._trial_info:
-            super().on_trial_add(None, _Known(number))
+    def search_with_free_epoch(self) -> int | None:
+        """Return the search that should begin its next trial: that with most epochs left; None if none has any."""
+        free = {one: self.budget_epochs - spent - self._held(one) for one, spent in enumerate(self._spent)}
+        search = max(free, key=lambda one: (free[one], -one))
+        return search if free[search] > 0 else None
+
+    def add(self, number: int, search: int) -> None:
+        if number not in self.search_of:
+            if self._has_incumbents and search not in self.search_of.values():
+                self.incumbents.add(number)
+            self.search_of[number] = search
+            self._halving[search].on_trial_add(None, _Known(number))
         self.running.add(number)
         self.failed.discard(number)
 
@@ -93,15 +115,26 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
             return self._decisions[number, epoch]
         self.failures_in_a_row = 0
         self.history.setdefault(number, {})[epoch] = dict(metrics)
-        self.spent_epochs += 1
-        decision: str = super().on_trial_result(None, _Known(number), {**metrics, "epoch": epoch})
-        others = len(self.running - {number})
-        if self.spent_epochs + others >= self.budget_epochs or _is_diverged(metrics):
+        search = self.search_of[number]
+        self._spent[search] += 1
+        decision: str = self._halving[search].on_trial_result(None, _Known(number), {**metrics, "epoch": epoch})
+        if number in self.incumbents and epoch < self._max_epochs:
+            decision = TrialScheduler.CONTINUE
+        self.running.discard(number)
+        if self._spent[search] + self._held(search) >= self.budget_epochs or _is_diverged(metrics):
             decision = TrialScheduler.STOP
-        if decision == TrialScheduler.STOP:
-            self.running.discard(number)
+        if decision != TrialScheduler.STOP:
+            self.running.add(number)
         self._decisions[number, epoch] = decision
         return decision
+
+    def _held(self, search: int) -> int:
+        """Return how many epochs its running trials hold: one each, an incumbent all that are before it."""
+        return sum(
+            self._max_epochs - len(self.history.get(number, ())) if number in self.incumbents else 1
+            for number in self.running
+            if self.search_of[number] == search
+        )
 
     def fail(self, number: int) -> None:
         self.running.discard(number)
@@ -115,10 +148,10 @@ class BudgetedASHA(ASHAScheduler):  # type: ignore[misc]
             return "failed"
         if any(map(_is_diverged, epochs.values())):
             return "diverged"
-        return "finished" if max(epochs, default=0) >= self._max_t else "stopped"
+        return "finished" if max(epochs, default=0) >= self._max_epochs else "stopped"
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self.add(number_of(trial))
+        self.add(number_of(trial), search_of(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         metrics = {name: value for name, value in result.items() if "/" in name and not name.startswith("config/")}

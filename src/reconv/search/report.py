@@ -10,7 +10,7 @@ from ray.tune import Callback
 from reconv.files import REFUSED_BY_DISK
 from reconv.search.budget import BudgetedASHA
 from reconv.search.journal import Journal
-from reconv.search.space import from_tune, key, number_of
+from reconv.search.space import from_tune, key, number_of, search_of
 from reconv.search.trial import KEPT, NOTICED
 from reconv.training.checkpoints import Checkpoints
 from reconv.training.observer import Observer
@@ -19,8 +19,10 @@ from reconv.training.shortage import what_follows
 
 
 class ReportToObserver(Callback):  # type: ignore[misc]
-    def __init__(self, observer: Observer, scheduler: BudgetedASHA) -> None:
+    def __init__(self, observer: Observer, scheduler: BudgetedASHA, seed: int) -> None:
+        """`seed` is that of the first search."""
         self._observer = observer
+        self._seed = seed
         self._scheduler = scheduler
         self._told = {(number, epoch) for number, epochs in scheduler.history.items() for epoch in epochs}
         self._refused: OSError | None = None
@@ -32,7 +34,8 @@ class ReportToObserver(Callback):  # type: ignore[misc]
         number = number_of(trial)
         self._beginning.add(number)
         self._started.add(number)
-        self._observer.started(key(number), key(number).replace("-", " "), from_tune(trial.config))
+        values = {"seed": self._seed + search_of(trial), **from_tune(trial.config)}
+        self._observer.started(key(number), key(number).replace("-", " "), values)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -1,4 +1,9 @@
-"""Ray Tune around fit: the best values of one model within a budget of epochs. Called by the stage `search`.
+"""Ray Tune around fit: one model's best values, found by several searches that know nothing of each other, each within
+a budget of epochs. Called by the stage `search`.
+
+Each final training has a search of its own, so that the luck of a search is in the spread of the final trainings, and
+with it in the verdict's interval (Bouthillier et al., "Accounting for Variance in Machine Learning Benchmarks", MLSys
+2021).
 
 With several trials at once, their timing decides which results ASHA has seen when it stops a trial, so that two runs
 may differ. With `search.reproducible` trials run one after the other and two runs are equal.
@@ -14,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from reconv.artifacts import Budget
+from reconv.artifacts import Best, Budget, Choice
 from reconv.data.arrays import PreparedData
 from reconv.errors import MemoryShortError, TrainingError, UnavailableError
 from reconv.files import REFUSED_BY_DISK, AnyPath
 from reconv.params import Params
+from reconv.search.choice import TrialResult, choose
 from reconv.search.journal import Journal
 from reconv.search.space import default_point, from_tune, key, number_of
-from reconv.search.trial import TrialSettings, run_trial
+from reconv.search.trial import TrialSettings, run_trial, who_was_right
 from reconv.training.cluster import Session
 from reconv.training.delivery import deliver
 from reconv.training.energy import metered
@@ -40,16 +46,17 @@ _MAX_FAILURES_OF_A_TRIAL = 2
 @dataclass(frozen=True)
 class SearchOutcome:
     trials: pd.DataFrame
-    """A row per trial: trial, status, epochs, validation/accuracy (the best epoch's), device_seconds, its values."""
-    best: dict[str, Any]
-    """trial, epochs, validation_accuracy, values."""
+    """A row per trial: trial, search (the seed of the final training that it is for), status, epochs,
+    validation/accuracy (the best epoch's), device_seconds, its values."""
+    best: Best
     budget: Budget
 
 
 def search(
     model: str, params: Params, data: PreparedData, state: AnyPath, session: Session, observer: Observer
 ) -> SearchOutcome:
-    """Spend search.budget_epochs on `model`; an interrupted search in `state` goes on.
+    """Search for the values of `model` once for each of train.num_seeds, with search.budget_epochs each; what was
+    interrupted in `state` goes on.
 
     Raises:
         TrainingError: several trials in a row failed, or Ray Tune ended before the budget was spent.
@@ -81,18 +88,21 @@ def search(
         raise TrainingError(
             f"{scheduler.failures_in_a_row} trials in a row failed, the last with: {searched.last_reason}"
         )
-    if scheduler.spent_epochs < params.search.budget_epochs:
+    budget_epochs = params.search.budget_epochs * params.train.num_seeds
+    if scheduler.spent_epochs < budget_epochs:
         raise TrainingError(
-            f"Ray Tune ended the search after {scheduler.spent_epochs} of {params.search.budget_epochs} epochs, as it "
+            f"Ray Tune ended the search after {scheduler.spent_epochs} of {budget_epochs} epochs, as it "
             "does when it is sent SIGUSR1: run the same command to go on."
         )
+    choices = _choices(searched, state, data.manifest.counts["validation"], params)
     table = _table(searched, session.gpus_per_training or cpus)
     return SearchOutcome(
         trials=table,
-        best=_best(table, searched),
+        best=Best(choices=choices),
         budget=Budget(
             searcher=_SEARCHER,
-            budget_epochs=params.search.budget_epochs,
+            budget_epochs=budget_epochs,
+            num_searches=params.train.num_seeds,
             max_epochs=params.search.max_epochs,
             seed=params.search.seed,
             data_digest=data.manifest.digest,
@@ -133,23 +143,27 @@ def _tune(
     from reconv.search.actors import use_workers_well
     from reconv.search.budget import BudgetedASHA
     from reconv.search.report import DeleteEnded, ReportToObserver, WatchRoom, last_failure
-    from reconv.search.searcher import BudgetedOptunaSearch
+    from reconv.search.searcher import BudgetedOptunaSearch, optuna_search
 
     params, section = settings.params, settings.params.search
     space = section.space[settings.model]
+    first = default_point(space, params.recipe, params.network(settings.model))
     journal = Journal(settings.state)
     scheduler = BudgetedASHA(
         section.budget_epochs,
         section.max_epochs,
         section.grace_epochs,
         section.reduction_factor,
+        num_searches=params.train.num_seeds,
+        has_incumbents=first is not None,
         shortage_of=lambda trial: shortages.told_by(last_failure(trial)),
         record=functools.partial(journal.append, is_lazy=True),
     )
-    first = default_point(space, params.recipe, params.network(settings.model))
-    searcher = BudgetedOptunaSearch(
-        scheduler, journal, space, points_to_evaluate=[first] if first else None, seed=section.seed
-    )
+    searches = [
+        optuna_search(space, points_to_evaluate=[first] if first else None, seed=section.seed + one)
+        for one in range(params.train.num_seeds)
+    ]
+    searcher = BudgetedOptunaSearch(scheduler, journal, searches)
     observer.resumed(
         {key(number): scheduler.history.get(number, {}) for number in searcher.suggested},
         {key(number) for number in searcher.suggested.keys() - scheduler.running},
@@ -157,6 +171,7 @@ def _tune(
     trials: list[Any] = []
     if not searcher.is_over:
         use_workers_well()
+        callbacks = [ReportToObserver(observer, scheduler, section.seed), DeleteEnded(journal), WatchRoom(for_room)]
         with TemporaryDirectory(prefix="reconv-search-") as folder:
             try:
                 trials = tune.run(
@@ -171,7 +186,7 @@ def _tune(
                     reuse_actors=True,
                     max_failures=_MAX_FAILURES_OF_A_TRIAL,
                     raise_on_failed_trial=False,
-                    callbacks=[ReportToObserver(observer, scheduler), DeleteEnded(journal), WatchRoom(for_room)],
+                    callbacks=callbacks,
                     verbose=0,
                 ).trials
             except tune.TuneError as error:
@@ -201,6 +216,7 @@ def _table(searched: _Searched, devices: float) -> pd.DataFrame:
         rows.append(
             {
                 "trial": number,
+                "search": searched.scheduler.search_of[number],
                 "status": searched.scheduler.status_of(number),
                 "epochs": len(epochs),
                 METRIC: best.get(METRIC),
@@ -212,16 +228,28 @@ def _table(searched: _Searched, devices: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _best(table: pd.DataFrame, searched: _Searched) -> dict[str, Any]:
+def _choices(searched: _Searched, state: AnyPath, num_images: int, params: Params) -> tuple[Choice, ...]:
     from reconv.search.budget import METRIC
 
-    row = table.iloc[int(table[METRIC].argmax())]
-    return {
-        "trial": int(row["trial"]),
-        "epochs": int(row["epochs"]),
-        "validation_accuracy": float(row[METRIC]),
-        "values": searched.values[int(row["trial"])],
+    scheduler = searched.scheduler
+    trials = {
+        number: TrialResult(
+            number,
+            len(epochs),
+            max(metrics[METRIC] for metrics in epochs.values()),
+            who_was_right(state, key(number), num_images),
+        )
+        for number, epochs in sorted(scheduler.history.items())
     }
+    return tuple(
+        choose(
+            [trial for number, trial in trials.items() if scheduler.search_of[number] == one],
+            searched.values,
+            next((number for number in scheduler.incumbents if scheduler.search_of[number] == one), None),
+            params.search.min_lead,
+        )
+        for one in range(params.train.num_seeds)
+    )
 
 
 def _last_reason(trials: list[Any], ran_out: Mapping[int, Place]) -> str:

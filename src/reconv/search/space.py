@@ -8,7 +8,7 @@ from reconv.params import NetworkParams, RecipeParams
 
 _PLAIN = (bool, int, float, str, type(None))
 _JSON = "json:"
-_NUMBER = "trial"
+_NUMBER, SEARCH = "trial", "search"
 
 
 def to_tune(space: Space) -> dict[str, Any]:
@@ -29,14 +29,19 @@ def to_tune(space: Space) -> dict[str, Any]:
     return domains
 
 
-def numbered(number: int, suggested: dict[str, Any]) -> dict[str, Any]:
-    """The config of trial `number`: in the order of suggestion, from 1."""
-    return {_NUMBER: number, **suggested}
+def numbered(number: int, search: int, suggested: dict[str, Any]) -> dict[str, Any]:
+    """The config of trial `number`, in the order of suggestion, from 1, of a search, from 0."""
+    return {_NUMBER: number, SEARCH: search, **suggested}
 
 
 def number_of(trial: Any) -> int:
     """Of one of Ray Tune's trials."""
     return int(trial.config[_NUMBER])
+
+
+def search_of(trial: Any) -> int:
+    """The same."""
+    return int(trial.config[SEARCH])
 
 
 def key_of(config: dict[str, Any]) -> str:
@@ -50,7 +55,7 @@ def key(number: int) -> str:
 
 def from_tune(config: dict[str, Any]) -> dict[str, Any]:
     """A trial's config as values of params.yaml."""
-    return {name: _decode(value) for name, value in config.items() if name != _NUMBER}
+    return {name: _decode(value) for name, value in config.items() if name not in (_NUMBER, SEARCH)}
 
 
 def default_point(space: Space, recipe: RecipeParams, network: NetworkParams) -> dict[str, Any] | None:

@@ -1,12 +1,13 @@
 """What a stage's run says of its outcome: metrics under the names that they have everywhere, files, a description."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from reconv.artifacts import Budget, DataReport, Explanation, Manifest, Metrics, Study, TrainingCost, Verdict
+from reconv.artifacts import Best, Budget, DataReport, Explanation, Manifest, Metrics, Study, TrainingCost, Verdict
 from reconv.files import AnyPath, local_copy, sha256_of_file
 from reconv.tracking.record import StageRun
 from reconv.tracking.trainings import weights_tag
@@ -21,11 +22,12 @@ def log_prepared(run: StageRun, manifest: Manifest, report: DataReport, report_f
     run.describe(f"**{manifest.source}** packed: {counts} images of {manifest.num_classes} classes.")
 
 
-def log_search(run: StageRun, model: str, budget: Budget, best: dict[str, Any], trials_file: Path) -> None:
-    run.log_params(best["values"])
+def log_search(run: StageRun, model: str, budget: Budget, best: Best, trials_file: Path) -> None:
+    run.log_params(in_words(best))
     run.log_metrics(
         {
-            "validation/accuracy": best["validation_accuracy"],
+            "validation/accuracy": statistics.mean(choice.validation_accuracy for choice in best.choices),
+            "search/searches": budget.num_searches,
             "search/epochs": budget.spent_epochs,
             "search/trials": budget.num_trials,
             "search/device_seconds": budget.device_seconds,
@@ -33,10 +35,20 @@ def log_search(run: StageRun, model: str, budget: Budget, best: dict[str, Any], 
     )
     run.log_file(trials_file)
     run.describe(
-        f"Search for the best values of **{model}**: {budget.num_trials} trials, {budget.spent_epochs} of "
-        f"{budget.budget_epochs} epochs. Best: trial {best['trial']:02d} with {best['validation_accuracy']:.2%} on the "
-        "validation images. Select the nested trials and press *Compare* for their curves side by side."
+        f"{budget.num_searches} searches for the best values of **{model}**, one for each final training: "
+        f"{budget.num_trials} trials, {budget.spent_epochs} of {budget.budget_epochs} epochs. {best.text}. "
+        "Select the nested trials and press *Compare* for their curves side by side."
     )
+
+
+def in_words(best: Best) -> dict[str, Any]:
+    """Return the values that searches ended with, by name; those that differ as the text `one / another`."""
+    first, *_ = (choice.values for choice in best.choices)
+    differing = best.differing()
+    return {
+        name: " / ".join(str(choice.values[name]) for choice in best.choices) if name in differing else value
+        for name, value in first.items()
+    }
 
 
 def log_training(

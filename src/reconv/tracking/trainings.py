@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TAG = "reconv.trainings"
 _WEIGHTS = "reconv.weights_sha256"
+_SEED = "seed"
 PREPARED_TAG = "dvc.data/prepared"
 
 
@@ -35,8 +36,8 @@ class Trainings(Artifact):
     """Without the values that were searched, as the next."""
     network: dict[str, Any]
     epochs: int
-    seed: int | None
-    """Of all trials; the run of each final training has its own."""
+    seed: int | None = None
+    """Of all trials, as earlier versions kept it; today the run of each training has its own."""
     data_digest: str
     threads: int
     """Of each training's process."""
@@ -52,7 +53,6 @@ def trainings_tag(
     model: str,
     params: Params,
     epochs: int,
-    seed: int | None,
     manifest: Manifest,
     threads: int,
     workers: int = 1,
@@ -64,7 +64,6 @@ def trainings_tag(
         recipe=params.recipe,
         network=params.network(model).model_dump(mode="json"),
         epochs=epochs,
-        seed=seed,
         data_digest=manifest.digest,
         threads=threads,
         workers=workers,
@@ -112,13 +111,16 @@ def recorded_training(client: "MlflowClient", run_id: str) -> Recorded:
         common = Trainings.model_validate_json(stage.data.tags[_TAG])
     except ValidationError as error:
         raise RegistryError(f"run {stage.info.run_id} was kept by another version of reconv ({error}).") from None
-    is_trial = common.stage == "search"
+    chosen = dict(run.data.params)
+    if common.stage == "train" and not chosen.keys() - {_SEED}:  # as earlier versions kept it
+        chosen |= stage.data.params
+    seed = chosen.pop(_SEED, None)
     return Recorded(
         run_id=run.info.run_id,
         name=run.info.run_name,
         common=common,
-        values={key: _value(text) for key, text in (run if is_trial else stage).data.params.items()},
-        seed=int(run.data.params["seed"]) if common.seed is None else common.seed,
+        values={key: _value(text) for key, text in chosen.items()},
+        seed=int(seed) if common.seed is None else common.seed,
         curve=_curve(client, run),
         weights_sha256=run.data.tags.get(_WEIGHTS, ""),
         prepared_md5=stage.data.tags.get(PREPARED_TAG, ""),

@@ -185,6 +185,7 @@ class _EpochReport(pl.Callback):
             images_per_second=pl_module.sums["train"].num_images / (self._trained or seconds),
             seconds=seconds,
             workers=pl_module.rank.of,
+            right=torch.cat(pl_module.right).cpu().numpy() if pl_module.right and pl_module.rank.of == 1 else None,
         )
         self._curve.append(result)
         self._on_epoch(result, trainer.save_checkpoint)

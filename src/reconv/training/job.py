@@ -1,9 +1,12 @@
 """What a training is asked for and what it reports. Free of torch, so that drivers need not import it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from reconv.params import AugmentParams, NetworkParams, Params, RecipeParams
 
@@ -24,15 +27,18 @@ class TrainingJob:
     """Seed of a fixed permutation of the pixels, the same for all images; None leaves them where they are."""
     validates: bool = True
     """Look at the validation images after each epoch; where an epoch is short, that takes longer than the epoch."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Those of `network` and `recipe` that a search chose."""
 
 
-def jobs_for(model: str, params: Params, values: dict[str, Any]) -> list[TrainingJob]:
-    """The final training of each seed, with the search's best `values` laid over those of params.yaml."""
+def jobs_for(model: str, params: Params, values_S: Sequence[dict[str, Any]]) -> list[TrainingJob]:
+    """The final training of each seed, with the values that the seed's own search chose laid over params.yaml's."""
+    return [_job(model, params, values, seed) for seed, values in enumerate(values_S)]
+
+
+def _job(model: str, params: Params, values: dict[str, Any], seed: int) -> TrainingJob:
     recipe, network = params.with_values(model, values)
-    return [
-        TrainingJob(model, network, recipe, params.augment, params.train.max_epochs, seed)
-        for seed in range(params.train.num_seeds)
-    ]
+    return TrainingJob(model, network, recipe, params.augment, params.train.max_epochs, seed, values=values)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class EpochResult:
     """Of training and validation."""
     workers: int = 1
     """That trained it together."""
+    right: NDArray[np.bool_] | None = None
+    """Who is right, (N,) over the validation images; None without any, or where workers had a part of them each."""
 
     def as_metrics(self) -> dict[str, float]:
         """The values that there are, under the names that they have everywhere."""

@@ -48,10 +48,8 @@ def train_seeds(
     return trained, cost
 
 
-def conditions_of(
-    jobs: list[TrainingJob], searched: dict[str, Any], manifest: Manifest, trained: TrainedSeeds, cost: TrainingCost
-) -> Conditions:
-    """What `jobs`, which differ in their seeds, were given; `searched` are the values that the search chose."""
+def conditions_of(jobs: list[TrainingJob], manifest: Manifest, trained: TrainedSeeds, cost: TrainingCost) -> Conditions:
+    """What `jobs`, which differ in their seeds and in what the searches chose, were given."""
     any_one = trained[jobs[0].seed]
     return Conditions(
         data_digest=manifest.digest,
@@ -62,10 +60,16 @@ def conditions_of(
         recipe=jobs[0].recipe.model_dump(mode="json"),
         network=jobs[0].network.model_dump(mode="json"),
         weights_sha256=any_one.arguments.get("weights_sha256"),
-        searched=tuple(searched),
+        searched=tuple(jobs[0].values),
+        by_seed=_by_seed(jobs),
         precision=cost.precision,
         device=cost.device,
     )
+
+
+def _by_seed(jobs: list[TrainingJob]) -> dict[str, tuple[Any, ...]]:
+    values = {name: tuple(job.values[name] for job in jobs) for name in jobs[0].values}
+    return {name: of_seeds for name, of_seeds in values.items() if any(one != of_seeds[0] for one in of_seeds)}
 
 
 def write_trained(trained: TrainedSeeds, cost: TrainingCost, conditions: Conditions, out: Path) -> None:

@@ -198,7 +198,8 @@ class _Trainings:
 
     def _tell_start(self, key: str) -> None:
         self._started.add(key)
-        self._observer.started(key, key.replace("-", " "), {"seed": self._jobs[key].seed})
+        job = self._jobs[key]
+        self._observer.started(key, key.replace("-", " "), {"seed": job.seed, **job.values})
 
     @property
     def _devices_of_a_worker(self) -> float:

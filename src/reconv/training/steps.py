@@ -41,6 +41,8 @@ class ClassifierTraining(pl.LightningModule):
         self.rank = rank
         self.loss = nn.CrossEntropyLoss(label_smoothing=job.recipe.label_smoothing)
         self.sums = {"train": Sums(), "validation": Sums()}
+        self.right: list[Tensor] = []
+        """Who of each batch of validation images is right."""
         self._in_bf16 = precision == "bf16-mixed"
         self._num_steps = steps_per_epoch * job.epochs
 
@@ -67,11 +69,13 @@ class ClassifierTraining(pl.LightningModule):
         images_BHWC, labels_B = batch
         with self._autocast():
             logits_BK = self.classifier(images_BHWC)
+        self.right.append(logits_BK.argmax(1) == labels_B)
         self.sums["validation"].add(nn.functional.cross_entropy(logits_BK, labels_B), logits_BK, labels_B)
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from the global generator, which a checkpoint does not hold.
         torch.manual_seed(self.job.seed * 1_000_003 + self.current_epoch + 1 + (self.rank.number << 40))
+        self.right.clear()
         for sums in self.sums.values():
             sums.reset()
 
