@@ -10,6 +10,7 @@ may differ. With `search.reproducible` trials run one after the other and two ru
 """
 
 import functools
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ def _tune(
     trials: list[Any] = []
     if not searcher.is_over:
         use_workers_well()
+        # Of the files of results that are not written: each trial's would be called missing in the log.
+        logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
         callbacks = [ReportToObserver(observer, scheduler, section.seed), DeleteEnded(journal), WatchRoom(for_room)]
         with TemporaryDirectory(prefix="reconv-search-") as folder:
             try:
