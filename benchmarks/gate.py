@@ -13,17 +13,16 @@ benchmarks/results/recorded/SET-MODEL.npz the chances are those of the recorded 
 images drawn with replacement.
 """
 
-import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import zeta
 from scipy.stats import norm
 
+from benchmarks import recorded
 from benchmarks.measure import OURS, RESULTS, Effort, Row
 from benchmarks.verdict import simulate
 from reconv.evaluation.statistics import error_of_difference
@@ -81,14 +80,12 @@ def _simulated(num_validation: int, num_test: int) -> Pool:
 
 def _recorded(name: str) -> dict[str, Pool]:
     """Of its configuration with the most final trainings, with all its validation images and with six of ten."""
-    trainings: dict[Any, Any] = importlib.import_module("benchmarks.recorded").load(name)
+    trainings = recorded.load(name)
     finals = [task for task in trainings if task.is_final]
     numbers = [task.configuration for task in finals]
     most = max(sorted(set(numbers)), key=numbers.count)
     chosen = [trainings[task] for task in finals if task.configuration == most]
-    validation, test = (
-        np.mean([getattr(one, split) for one in chosen], axis=0) for split in ("validation_N", "test_N")
-    )
+    validation, test = (np.mean([getattr(one, split) for one in chosen], axis=0) for split in ("validation", "test"))
 
     def pool(num_validation: int) -> Pool:
         return lambda rng: (rng.choice(validation, num_validation), rng.choice(test, len(test)))

@@ -3,13 +3,12 @@ between a model and itself.
 
 Trials and final trainings are real ones, recorded once (`benchmarks/recorded.py`). A search is what reconv does with
 them: its scheduler halves and counts the budget, its rule chooses; the trials that it starts are drawn without
-replacement from the recorded random configurations, two side by side, as Optuna draws its first ten. The two pipelines of
-a comparison draw from different halves of the configurations and never share a training.
+replacement from the recorded random configurations, two side by side, as Optuna draws its first ten. The two pipelines
+of a comparison draw from different halves of the configurations and never share a training.
 """
 
 import heapq
 import statistics
-import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -150,36 +149,3 @@ def resample(bank: Bank, policy: Policy, comparisons: int, seed: int = 0) -> Out
         accuracy=100 * statistics.mean(accuracies),
         half_width=100 * float(half_width.mean()),
     )
-
-
-if __name__ == "__main__":
-    name, comparisons = sys.argv[1], int(sys.argv[2])
-    bank = Bank(name)
-    by_accuracy = sorted(bank.configurations, key=lambda one: bank.accuracy(one, False))
-    print(
-        len(bank.configurations),
-        "configurations; default",
-        bank.accuracy(0, True),
-        bank.accuracy(0, False),
-        "rank",
-        by_accuracy[::-1].index(0) + 1,
-    )
-    bad = by_accuracy[len(by_accuracy) // 10]
-    print("bad", bad, bank.accuracy(bad, True), bank.accuracy(bad, False))
-    for first in (0, bad):
-        bank = Bank(name, first)
-        for label, policy in {
-            "one, no default": Policy(1, 32, False),
-            "one, default first (before)": Policy(1, 32),
-            **{f"one, lead {z}": Policy(1, 32, True, z) for z in (1.2, 2.0)},
-            **{f"one, lead {z}, 4000 val": Policy(1, 32, True, z, 4000) for z in (1.2, 2.0)},
-            "each, no default": Policy(3, 10, False),
-            "each, default first": Policy(3, 10),
-            **{f"each, lead {z}": Policy(3, 10, True, z) for z in (0.0, 0.6, 1.2, 2.0)},
-            **{f"each, lead {z}, 4000 val": Policy(3, 10, True, z, 4000) for z in (0.6, 1.2, 2.0)},
-        }.items():
-            o = resample(bank, policy, comparisons)
-            print(
-                f"first {first:2d} {label:30s} false {o.false_claims:5.1%} +0.5 {o.finds_half:4.0%} +1 {o.finds_one:4.0%} luck {o.luck:.2f} acc {o.accuracy:.2f} half {o.half_width:.2f}",
-                flush=True,
-            )

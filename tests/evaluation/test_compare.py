@@ -208,6 +208,18 @@ def test_a_single_seed_gives_a_verdict_that_says_so(verdict_of: VerdictOf) -> No
     assert "single seed" in verdict.notes[0]
 
 
+def test_networks_that_differ_between_seeds_are_named(
+    verdict_of: VerdictOf, make_conditions: Callable[..., Conditions]
+) -> None:
+    differing = make_conditions(by_seed={"widths": ((4, 8), (8, 8)), "lr": (0.1, 0.2)})
+
+    verdict = verdict_of(0.9, 0.6, conditions={"cnn": differing, "feedforward": make_conditions()})
+
+    assert "The searches of cnn chose different networks (widths): parameters" in verdict.notes[0]
+    (line,) = (line for line in verdict.audit if line.name == "lr")
+    assert line.cnn == "0.1, 0.2"
+
+
 def test_twenty_test_images_cannot_tell(verdict_of: VerdictOf) -> None:
     labels = np.arange(20) % 2
 

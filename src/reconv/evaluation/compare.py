@@ -152,6 +152,12 @@ def _notes(
             "A single seed: how much a retrained model differs is not known, so the interval is of these trained "
             "networks alone. Raise train.num_seeds."
         )
+    for model, of_model in conditions.items():
+        if networks := sorted(set(of_model.by_seed) & set(of_model.network)):
+            notes.append(
+                f"The searches of {model} chose different networks ({', '.join(networks)}): parameters, multiply-adds "
+                "and latency are those of seed 0."
+            )
     if len(labels_N) < _FEW_IMAGES:
         notes.append(f"Only {len(labels_N)} test images: only large differences can be seen.")
     if absent := [name for label, name in enumerate(class_names) if not (labels_N == label).any()]:
