@@ -71,7 +71,7 @@ def test_a_search_runs_there(run_here: RunHere) -> None:
     done = run_here("run", "search@feedforward")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 epochs · best validation" in done.stdout
+    assert "2 searches" in done.stdout and "4 epochs · validation" in done.stdout
 
 
 @pytest.mark.ray
