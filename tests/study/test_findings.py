@@ -142,7 +142,7 @@ def test_growth_is_from_the_smallest_to_the_largest_image() -> None:
     [
         ({"share_01_cnn": 0.92}, "With 10% of the images the CNN is better than"),
         ({"share_01_cnn": 0.8}, "With 100% of the images the CNN is better than"),
-        ({"share_01_cnn": 0.9, "base_cnn": 0.9}, "Even with 100% of the images the CNN is neither better nor worse"),
+        ({"share_01_cnn": 0.9, "base_cnn": 0.9}, "Even with 100% of the images the CNN is not told apart from"),
         ({"share_01_cnn": 0.8, "base_cnn": 0.85}, "Even with 100% of the images the CNN is worse than"),
     ],
 )
@@ -200,9 +200,6 @@ CLAIMS = ("helps", "costs accuracy", "of shifts with it", "better than", "worse 
 def test_where_nothing_is_there_hardly_any_study_claims_something() -> None:
     """Trainings that differ by 0.3 points and nothing else; with separate intervals 18 of 100 claim something."""
     said = [" ".join(one.text for one in find(nothing_there(seed), (0.1,))) for seed in range(60)]
-    for neither in ("neither more nor less tolerant of shifts with it", "neither better nor worse than"):
-        said = [text.replace(neither, "") for text in said]
-
     assert sum(any(claim in text for claim in CLAIMS) for text in said) <= 6  # 5 % of them are 3
 
 

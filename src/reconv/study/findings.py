@@ -186,12 +186,15 @@ def _shifts(measured: Measured, leads: _Leads) -> Finding:
     pooled, strided = (other, base) if is_pooled else (base, other)
     gain, within = leads.of(*((other_SN, base_SN) if is_pooled else (base_SN, other_SN)))
     effect = _effect(
-        within, "more tolerant of shifts", "less tolerant of shifts", "neither more nor less tolerant of shifts"
+        within,
+        "the CNN is more tolerant of shifts with it",
+        "the CNN is less tolerant of shifts with it",
+        "so few trainings cannot tell whether that is chance",
     )
     text = (
         f"{shifted} with pooling is right on {pooled:.1%}, with strided convolutions instead on {strided:.1%}, the "
         f"feed-forward network on {feedforward:.1%} (the CNN's lead: {_points(lead, of_lead)}). Pooling makes "
-        f"{_points(gain, within)}: in this experiment the CNN is {effect} with it."
+        f"{_points(gain, within)}: in this experiment {effect}."
     )
     numbers = {"pooled": pooled, "strided": strided, "pooling_gain": gain, **numbers}
     return Finding(name="shifts", title="Pooling and shifted images", text=text, numbers=numbers)
@@ -223,7 +226,7 @@ def _data(trainings: pd.DataFrame, leads: _Leads, shares: tuple[float, ...]) -> 
     enough = [share for share, (_, within) in to_all.items() if within.low > 0]
     share = enough[0] if enough else 1.0
     difference, within = to_all[share]
-    words = _effect(within, "better than", "worse than", "neither better nor worse than")
+    words = _effect(within, "better than", "worse than", "not told apart from")
     text += (
         f"{'With' if enough else 'Even with'} {share:.0%} of the images the CNN is {words} the feed-forward network "
         f"with all of them in this experiment: {_points(difference, within)}."
