@@ -79,7 +79,7 @@ def _simulated(num_validation: int, num_test: int) -> Pool:
 
 
 def _recorded(name: str) -> dict[str, Pool]:
-    """Of its configuration with the most final trainings, with all its validation images and with six of ten."""
+    """Return pools of the configuration with most final trainings: all its validation images, and fewer of them."""
     trainings = recorded.load(name)
     finals = [task for task in trainings if task.is_final]
     numbers = [task.configuration for task in finals]
@@ -135,10 +135,10 @@ class _Rule:
     screen: float
     """The largest p value on the validation images that passes."""
     level: Callable[[int], float] = lambda number: _look(number).level
-    """Of a comparison on the test images."""
+    """Return the level of a comparison on the test images."""
 
     def numbers(self, nights: list[_Night]) -> list[int]:
-        """Of the comparison that a candidate would get before each night, and after the last."""
+        """Return the number of the comparison that a candidate would get before each night, and after the last."""
         return [1, *(1 + np.cumsum([night.validation <= self.screen for night in nights])).tolist()]
 
     def promotes(self, night: _Night, number: int) -> bool:

@@ -32,7 +32,7 @@ class Policy:
 
     num_searches: int
     budget_epochs: int
-    """Of each search."""
+    """What each search may spend."""
     from_default: bool = True
     min_lead: float | None = None
     """None: the values of params.yaml are a trial like any other."""

@@ -54,7 +54,7 @@ class Training:
     test: NDArray[np.bool_]
     """The same of the test images; empty for a trial."""
     seconds: float
-    """Of one core."""
+    """CPU time."""
 
 
 def configurations(params: Params, model: str) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def configurations(params: Params, model: str) -> list[dict[str, Any]]:
 
 
 def load(name: str) -> dict[Task, Training]:
-    """What is recorded of `name`, SET-MODEL."""
+    """Return what is recorded under `name`, SET-MODEL."""
     path = FOLDER / f"{name}.npz"
     if not path.exists():
         return {}

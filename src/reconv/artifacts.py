@@ -134,7 +134,7 @@ class Budget(Artifact):
     num_searches: int = 1
     """One for each final training."""
     budget_epochs: int
-    """Of all searches together, as are the next."""
+    """All searches together; so are the fields below."""
     max_epochs: int
     """Of one trial."""
     seed: int
